@@ -1,0 +1,21 @@
+//! The processors of CSpace: signal code only. No Python, no I/O, no threads; `process` never
+//! allocates.
+//!
+//! Start at [`Processor`] for the contract every processor keeps, at [`registry`] for the list of
+//! them, and at [`ParamSpec`] for how a knob is declared once and derived everywhere.
+
+mod block;
+mod param;
+mod processor;
+pub mod registry;
+pub mod simd;
+mod smooth;
+mod state;
+
+pub mod gain;
+
+pub use block::Block;
+pub use param::{Bank, ParamSpec, Scale};
+pub use processor::{ArraySpec, Info, Prepare, PrepareError, Processor, TapSpec};
+pub use smooth::Smoothed;
+pub use state::{StateError, StateIo};
