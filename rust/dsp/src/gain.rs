@@ -6,8 +6,8 @@ use crate::{Bank, Block, Info, ParamSpec, Prepare, PrepareError, Processor, Smoo
 
 const GAIN_DB: usize = 0;
 
-static PARAMS: [ParamSpec; 1] = [ParamSpec::new("gain_db", "dB", (-120.0, 24.0), 0.0)
-    .doc("Level change; -120 dB is silence.")];
+static PARAMS: [ParamSpec; 1] =
+    [ParamSpec::new("gain_db", "dB", (-120.0, 24.0), 0.0).doc("Level change; -120 dB is silence.")];
 
 /// What `gain` is.
 pub static INFO: Info =

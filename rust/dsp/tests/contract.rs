@@ -62,7 +62,12 @@ fn block_sizes_do_not_matter_and_reset_starts_over() {
             let mut random = |_| 1 + rng.below(MAX_BLOCK);
             let mut check = |what: &str, got: Vec<f32>| {
                 if let Some(i) = differs(&whole, &got) {
-                    panic!("{} ×{channels}, {what}: sample {i} is {} instead of {}", case.name(), got[i], whole[i]);
+                    panic!(
+                        "{} ×{channels}, {what}: sample {i} is {} instead of {}",
+                        case.name(),
+                        got[i],
+                        whole[i]
+                    );
                 }
             };
             for size in [1, 64, 65, 128] {
@@ -96,7 +101,8 @@ fn parameter_moves_do_not_depend_on_blocks() {
                 if !q.setup {
                     p.set_param(id, q.min + (q.max - q.min) * (0.5 + 0.5 * rng.uniform()));
                 }
-                let part: Vec<f32> = (0..channels).flat_map(|c| x[c * frames + start..][..n].to_vec()).collect();
+                let part: Vec<f32> =
+                    (0..channels).flat_map(|c| x[c * frames + start..][..n].to_vec()).collect();
                 let y = run(&mut *p, &part, channels, |_| size);
                 for c in 0..channels {
                     out[c * frames + start..][..n].copy_from_slice(&y[c * n..][..n]);
@@ -218,7 +224,11 @@ fn state_saves_and_restores() {
 
         if !bytes.is_empty() {
             let mut q = case.make(&spec(RATE, 2));
-            assert!(q.state(&mut StateIo::Load(&bytes[..bytes.len() - 1])).is_err(), "{}: short state", case.name());
+            assert!(
+                q.state(&mut StateIo::Load(&bytes[..bytes.len() - 1])).is_err(),
+                "{}: short state",
+                case.name()
+            );
         }
     });
 }

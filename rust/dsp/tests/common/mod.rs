@@ -86,7 +86,12 @@ pub fn signal(channels: usize, frames: usize, sample_rate: f64) -> Vec<f32> {
 }
 
 /// Runs planar audio through in blocks whose sizes `size` gives; returns planar output.
-pub fn run(p: &mut dyn Processor, audio: &[f32], channels: usize, mut size: impl FnMut(usize) -> usize) -> Vec<f32> {
+pub fn run(
+    p: &mut dyn Processor,
+    audio: &[f32],
+    channels: usize,
+    mut size: impl FnMut(usize) -> usize,
+) -> Vec<f32> {
     let frames = audio.len() / channels;
     let mut out = audio.to_vec();
     let mut block = Vec::new();
@@ -115,7 +120,8 @@ pub struct Case {
 
 impl Case {
     pub fn name(&self) -> String {
-        let set: Vec<_> = self.set.iter().map(|(id, v)| format!("{}={v}", self.info.params[*id].name)).collect();
+        let set: Vec<_> =
+            self.set.iter().map(|(id, v)| format!("{}={v}", self.info.params[*id].name)).collect();
         format!("{}[{}]", self.info.name, set.join(","))
     }
 
@@ -140,7 +146,20 @@ pub fn cases() -> Vec<Case> {
             .iter()
             .enumerate()
             .filter(|(_, p)| !p.setup && matches!(p.scale, Scale::Linear | Scale::Log))
-            .map(|(id, p)| (id, p.clamp(p.default + 0.23 * (if p.default < 0.5 * (p.min + p.max) { p.max - p.default } else { p.min - p.default }))))
+            .map(|(id, p)| {
+                (
+                    id,
+                    p.clamp(
+                        p.default
+                            + 0.23
+                                * (if p.default < 0.5 * (p.min + p.max) {
+                                    p.max - p.default
+                                } else {
+                                    p.min - p.default
+                                }),
+                    ),
+                )
+            })
             .collect();
         out.push(Case { info, set: moved.clone() });
         for (id, p) in info.params.iter().enumerate() {
