@@ -1,0 +1,247 @@
+"""Types of the compiled core. Thread rules: every method here is for control threads."""
+
+from collections.abc import Callable
+from typing import TypedDict, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+__version__: str
+
+class ParamInfo(TypedDict):
+    name: str
+    unit: str
+    min: float
+    max: float
+    default: float
+    scale: str  # "linear" | "log" | "int" | "toggle" | "choice"
+    choices: list[str]  # names of a choice, else empty
+    smooth_ms: float
+    setup: bool  # takes effect in prepare; live changes rebuild the processor
+    doc: str
+
+class TapInfo(TypedDict):
+    name: str
+    doc: str
+
+class ArrayInfo(TypedDict):
+    name: str
+    live: bool
+    doc: str
+
+class ProcessorInfo(TypedDict):
+    name: str
+    doc: str
+    params: list[ParamInfo]
+    taps: list[TapInfo]
+    arrays: list[ArrayInfo]
+
+class TimeStats(TypedDict):
+    count: int
+    p50_us: float
+    p99_us: float
+    p999_us: float
+    max_us: float
+    mean_us: float
+
+class SlotStats(TypedDict):
+    slot: int
+    name: str
+    faults: int  # blocks muted because of NaN or Inf
+    panics: int  # 1 if the processor panicked and is out of use
+    late_blocks: int  # worker processors: blocks concealed because the worker was late
+    time: TimeStats
+
+class EngineStats(TypedDict):
+    sample_time: int  # samples played since the start
+    blocks: int
+    load: float  # mean share of the deadline used since the last reset_stats
+    deadline_misses: int  # blocks whose computation took longer than they last
+    input_xruns: int  # input overflow or underflow flagged by the device
+    output_xruns: int
+    bad_input_samples: int  # NaN or Inf from outside, replaced by 0
+    dropped_events: int  # parameter events lost because a queue was full
+    dropped_records: int  # timing records lost
+    panics: int
+    input_peak: list[float]  # per channel, linear, since the last stats() call
+    output_peak: list[float]
+    output_rms: list[float]  # per channel, linear, over about 300 ms
+    time: TimeStats  # whole block
+    slots: list[SlotStats]
+
+def processors() -> list[ProcessorInfo]:
+    """All native processors, in the order shown to people."""
+
+def eq_response_db(params: dict[str, float], freqs_hz: NDArray[np.float64], sample_rate: float) -> NDArray[np.float64]:
+    """Magnitude of the `eq` processor's true transfer function, in dB, one value per frequency."""
+
+@final
+class Processor:
+    """One native processor, used alone or handed to an Engine (which builds its own copy)."""
+
+    def __new__(cls, name: str) -> Processor:
+        """KeyError if there is no such processor."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def info(self) -> ProcessorInfo: ...
+    def set(self, name: str, value: float) -> None:
+        """Sets a parameter (clamped). KeyError for an unknown name."""
+
+    def get(self, name: str) -> float: ...
+    def set_array(self, name: str, data: F32) -> None:
+        """1-D or 2-D float32 (flattened row-major). KeyError; ValueError if the length does not fit or the array can not be set after prepare."""
+
+    def prepare(self, sample_rate: float, max_block: int, channels: int) -> None:
+        """ValueError with a sentence when the settings can not work."""
+
+    def process(self, audio: F32) -> F32:
+        """(channels, frames) in, the same shape out; any number of frames. GIL released. RuntimeError before prepare."""
+
+    def reset(self) -> None: ...
+    @property
+    def latency_samples(self) -> int: ...
+    @property
+    def tail_samples(self) -> int: ...
+    def tap(self, name: str) -> F32:
+        """The tap's values after the last sample processed."""
+
+    def save_state(self) -> bytes: ...
+    def load_state(self, state: bytes) -> None:
+        """ValueError if it was saved with other settings."""
+
+@final
+class Tap:
+    """A subscription: frames of one tap of one slot, every `hop` samples, at exact sample times."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def hop(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+    def read(self) -> tuple[NDArray[np.uint64], F32]:
+        """All frames waiting: times (n,) in samples processed, values (n, width)."""
+
+@final
+class Worker:
+    """The worker's half of a processor that runs on its own thread (pedalboard, VST3, models)."""
+
+    @property
+    def slot(self) -> int: ...
+    @property
+    def hop(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def latency_samples(self) -> int: ...
+    def pull(self, timeout_s: float) -> F32 | None:
+        """Waits (GIL released) for the next `hop` frames: (channels, hop), or None on time-out or when closed."""
+
+    def push(self, audio: F32) -> None:
+        """Gives `hop` processed frames back, in order."""
+
+    @property
+    def closed(self) -> bool:
+        """True once the slot was removed or the engine dropped."""
+
+@final
+class Engine:
+    """The real engine. Driven by a device (callback addresses below), by a PacedStream, or by process()."""
+
+    def __new__(cls, sample_rate: float, channels: int, max_block: int = 1024) -> Engine: ...
+    @property
+    def sample_rate(self) -> float: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def max_block(self) -> int: ...
+    # -- chain edits: cross-faded over 10 ms; `processor` is built and prepared here, on this thread
+    def insert(self, index: int, processor: Processor) -> int:
+        """Takes parameters and arrays of `processor` into a new slot; returns the slot's id. The processor object stays usable and independent."""
+
+    def insert_inline(self, index: int, call: Callable[[F32], F32], latency_samples: int, tail_samples: int, name: str, reset: Callable[[], None]) -> int:
+        """A Python processor run in the block loop. Offline only: RuntimeError once a device or PacedStream drives the engine."""
+
+    def insert_worker(self, index: int, hop: int, latency_samples: int, tail_samples: int, name: str) -> Worker:
+        """A slot served by another thread. Total latency = latency_samples, at least hop + max_block; late blocks are concealed by the delayed dry signal."""
+
+    def replace(self, slot: int, processor: Processor) -> None: ...
+    def remove(self, slot: int) -> None: ...
+    def move(self, slot: int, index: int) -> None: ...
+    def bypass(self, slot: int, on: bool) -> None: ...
+    # -- parameters
+    def set(self, slot: int, name: str, value: float, time: int | None = None) -> None:
+        """At sample `time` (see sample_time), or at the next block. Setup parameters: ValueError (use replace)."""
+
+    def set_array(self, slot: int, name: str, data: F32) -> None:
+        """Live arrays only."""
+
+    def get(self, slot: int, name: str) -> float:
+        """Last value set."""
+
+    def panic(self) -> None:
+        """Fades out over 10 ms, resets every processor, fades in."""
+
+    def subscribe(self, slot: int, tap: str, hop: int) -> Tap: ...
+    # -- state
+    def slots(self) -> list[int]:
+        """Slot ids in chain order."""
+
+    @property
+    def latency_samples(self) -> int: ...
+    @property
+    def tail_samples(self) -> int: ...
+    @property
+    def sample_time(self) -> int:
+        """Samples played so far; the clock of timed events."""
+
+    def stats(self) -> EngineStats: ...
+    def reset_stats(self) -> None: ...
+    # -- drive it
+    def process(self, audio: F32) -> F32:
+        """Device-free driver: (channels, frames) in and out, any number of frames, cut into max_block. RuntimeError while a device drives the engine."""
+
+    def attach(self) -> tuple[int, int]:
+        """(address of the PaStreamCallback, address of its userdata); the device owns the audio side until detach()."""
+
+    def detach(self) -> None:
+        """To call after the stream is closed."""
+
+    @property
+    def attached(self) -> bool: ...
+
+@final
+class PacedStream:
+    """Drives an engine at real-time pace on a native thread, from and to rings: the file and null devices."""
+
+    def __new__(cls, engine: Engine, block: int, ring_seconds: float = 10.0, null: bool = False) -> PacedStream: ...
+    def feed(self, audio: F32) -> int:
+        """Queues (channels, frames) input; returns how many frames fitted."""
+
+    def end(self) -> None:
+        """No more input: the stream finishes after the last queued frame."""
+
+    def drain(self, max_frames: int) -> F32:
+        """Output waiting, up to max_frames: (channels, n)."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def finished(self) -> bool:
+        """All input was played (output may still wait in the ring)."""
+
+    @property
+    def stalls(self) -> int:
+        """Blocks that started late because input was missing or the output ring full; nothing is lost."""
+
+    @property
+    def late_starts(self) -> int:
+        """Blocks that started more than one block period late (scheduling)."""
+
+def detected_simd() -> str:
+    """"avx2" or "plain"."""
+
