@@ -12,6 +12,7 @@ pub mod simd;
 mod smooth;
 mod state;
 
+pub mod cspace;
 pub mod gain;
 
 pub use block::Block;

@@ -1,0 +1,3 @@
+//! CSpace: the sound as the states of a bank of damped oscillators.
+
+pub mod bank;
