@@ -163,7 +163,15 @@ class Engine:
     def insert(self, index: int, processor: Processor) -> int:
         """Takes parameters and arrays of `processor` into a new slot; returns the slot's id. The processor object stays usable and independent."""
 
-    def insert_inline(self, index: int, call: Callable[[F32], F32], latency_samples: int, tail_samples: int, name: str, reset: Callable[[], None]) -> int:
+    def insert_inline(
+        self,
+        index: int,
+        call: Callable[[F32], F32],
+        latency_samples: int,
+        tail_samples: int,
+        name: str,
+        reset: Callable[[], None],
+    ) -> int:
         """A Python processor run in the block loop. Offline only: RuntimeError once a device or PacedStream drives the engine."""
 
     def insert_worker(self, index: int, hop: int, latency_samples: int, tail_samples: int, name: str) -> Worker:
@@ -243,5 +251,4 @@ class PacedStream:
         """Blocks that started more than one block period late (scheduling)."""
 
 def detected_simd() -> str:
-    """"avx2" or "plain"."""
-
+    """ "avx2" or "plain"."""

@@ -1,0 +1,72 @@
+# Commands of this project. `make` alone lists them. Everything sets itself up when needed.
+PYTHON ?= python3
+PY := .venv/bin/python
+.DEFAULT_GOAL := help
+
+# Stamp: newer than everything the installed package is built from.
+READY := .venv/.ready
+NATIVE := $(shell find rust -path rust/dsp/tests -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
+
+$(READY): pyproject.toml Cargo.toml Cargo.lock scripts/setup.sh scripts/system_deps.sh $(NATIVE)
+	@PYTHON=$(PYTHON) scripts/setup.sh
+	@touch $@
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(READY) ## Virtual environment, system packages, extension (done by the others too)
+
+.PHONY: demo
+demo: $(READY) ## 20 s of a clip through the four processors, moved by OSC; sound, picture, latencies in demo/
+	@$(PY) -m cspace.realtime.demo
+
+.PHONY: test
+test: test-rust test-python ## All tests but the heavy ones
+
+# The bindings are left out: an extension module is linked by its host, Python, which tests it below.
+.PHONY: test-rust
+test-rust: ## Rust tests only
+	cargo test --workspace --exclude cspace-python
+
+.PHONY: test-python
+test-python: $(READY) ## Python tests only; ARGS='-k name' to choose
+	$(PY) -m pytest $(ARGS)
+
+.PHONY: test-heavy
+test-heavy: $(READY) ## The tests that take minutes or much of the machine
+	$(PY) -m pytest -m heavy $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## Format, clippy, ruff, mypy, and the .pyi against the built module
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(PY) scripts/stubtest.py
+
+.PHONY: format
+format: $(READY) ## Formats Rust and Python
+	cargo fmt --all
+	$(PY) -m ruff check --fix-only
+	$(PY) -m ruff format
+
+.PHONY: bench
+bench: $(READY) ## Benchmarks, each against its rival in the same run
+	@$(PY) -m bench $(ARGS)
+
+.PHONY: models
+models: ## Trains the models (none yet)
+	@echo "There are no trained models yet; they come with the training part of the project."
+
+.PHONY: build
+build: $(READY) ## The wheel, into dist/
+	$(PY) -m maturin build --release --out dist
+
+.PHONY: clean
+clean: ## Removes all that these commands made
+	rm -rf .venv target dist demo bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f src/cspace/_native*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

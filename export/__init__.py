@@ -1,0 +1,1 @@
+"""torch models to streaming ONNX packages: manifest, goldens, parity check."""

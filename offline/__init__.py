@@ -1,0 +1,1 @@
+"""Training and analysis with torch. Nothing here runs on the live path."""

@@ -1,0 +1,1 @@
+"""One file per processor: what it is, its parameters, its docs."""

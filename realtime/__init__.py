@@ -1,0 +1,1 @@
+"""The running host: chain, parameters, devices, OSC, web panel, statistics, offline render."""
