@@ -1,0 +1,28 @@
+"""Errors a user can cause and mend. The command line prints them as one line, without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CspaceError(Exception):
+    """Base of every error whose message tells the user what to change."""
+
+
+class ParameterError(CspaceError, ValueError):
+    """A parameter, array or tap has no such name, or cannot take the value."""
+
+
+class AudioError(CspaceError, ValueError):
+    """Audio of a shape, type or rate that cannot be processed."""
+
+
+class MissingExtraError(CspaceError, ImportError):
+    """An optional package is needed; the message says how to install it."""
+
+
+def near(word: str, names: Iterable[str]) -> str:
+    """Names like `word`, as the end of a sentence: `; did you mean 'x' or 'y'?`; empty if there are none."""
+    found = difflib.get_close_matches(word, list(names), n=3, cutoff=0.55)
+    return f"; did you mean {' or '.join(repr(n) for n in found)}?" if found else ""
