@@ -17,10 +17,10 @@ fn differs(a: &[f32], b: &[f32]) -> Option<usize> {
     a.iter().zip(b).position(|(x, y)| x.to_bits() != y.to_bits())
 }
 
-fn for_each_case(mut f: impl FnMut(&Case)) {
+fn for_each_case(f: impl FnMut(&Case)) {
     let all = cases();
     assert!(!all.is_empty());
-    all.iter().for_each(|c| f(c));
+    all.iter().for_each(f);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn block_sizes_do_not_matter_and_reset_starts_over() {
             let whole = run(&mut *p, &x, channels, |_| MAX_BLOCK);
             let mut rng = Rng(3);
             let mut random = |_| 1 + rng.below(MAX_BLOCK);
-            let mut check = |what: &str, got: Vec<f32>| {
+            let check = |what: &str, got: Vec<f32>| {
                 if let Some(i) = differs(&whole, &got) {
                     panic!(
                         "{} ×{channels}, {what}: sample {i} is {} instead of {}",
