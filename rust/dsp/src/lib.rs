@@ -13,6 +13,7 @@ mod smooth;
 mod state;
 
 pub mod cspace;
+pub mod eq;
 pub mod gain;
 
 pub use block::Block;

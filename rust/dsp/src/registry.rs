@@ -5,7 +5,10 @@ use crate::{Info, Processor};
 type Make = fn() -> Box<dyn Processor>;
 
 /// One line per processor.
-const MAKERS: &[(&Info, Make)] = &[(&crate::gain::INFO, || Box::new(crate::gain::Gain::new()))];
+const MAKERS: &[(&Info, Make)] = &[
+    (&crate::gain::INFO, || Box::new(crate::gain::Gain::new())),
+    (&crate::eq::INFO, || Box::new(crate::eq::Eq::new())),
+];
 
 /// What processors there are, in the order they are listed to people.
 pub fn all() -> impl Iterator<Item = &'static Info> {
