@@ -5,7 +5,7 @@ PY := .venv/bin/python
 
 # Stamp: newer than everything the installed package is built from.
 READY := .venv/.ready
-NATIVE := $(shell find rust -path rust/dsp/tests -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
+NATIVE := $(shell find rust -name tests -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
 
 $(READY): pyproject.toml Cargo.toml Cargo.lock scripts/setup.sh scripts/system_deps.sh $(NATIVE)
 	@PYTHON=$(PYTHON) scripts/setup.sh
