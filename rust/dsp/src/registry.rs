@@ -6,8 +6,9 @@ type Make = fn() -> Box<dyn Processor>;
 
 /// One line per processor.
 const MAKERS: &[(&Info, Make)] = &[
-    (&crate::gain::INFO, || Box::new(crate::gain::Gain::new())),
+    (&crate::cspace::INFO, || Box::new(crate::cspace::CSpace::new())),
     (&crate::eq::INFO, || Box::new(crate::eq::Eq::new())),
+    (&crate::gain::INFO, || Box::new(crate::gain::Gain::new())),
 ];
 
 /// What processors there are, in the order they are listed to people.

@@ -16,13 +16,7 @@ use crate::{StateError, StateIo};
 pub const CHUNK: usize = 64;
 
 /// A complex number of the set-up code, float64.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Complex {
-    /// Real part.
-    pub re: f64,
-    /// Imaginary part.
-    pub im: f64,
-}
+pub use realfft::num_complex::Complex64 as Complex;
 
 /// A damped oscillator, kept as logarithms so that `λ − 1` is exact to float64 at any frequency.
 #[derive(Clone, Copy, Debug, PartialEq)]

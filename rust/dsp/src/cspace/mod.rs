@@ -1,3 +1,268 @@
-//! CSpace: the sound as the states of a bank of damped oscillators.
+//! CSpace: the sound as the states of a bank of complex damped oscillators.
+//!
+//! Each channel runs through N oscillators z += μ z + b x ([`bank`]), exactly and without block or
+//! window. Their states are the coordinates (taps `states`, `magnitude_db`, `center_hz`), and the
+//! weighted sum Σ Re(w z) is the sound again ([`design`]); in between it can be frozen, blurred,
+//! shifted and shaped.
+//!
+//! With every knob at its neutral place the input passes bit for bit, without latency. As soon as
+//! one leaves it, the sum fades in over 20 ms, and fades out when all are back; `resynthesis` = 1
+//! lets the neutral sum itself be heard.
 
 pub mod bank;
+pub mod design;
+mod motion;
+mod spec;
+
+use crate::simd::{F32x8, LANES, Level};
+use crate::{Bank, Block, Info, Prepare, PrepareError, Processor, StateError, StateIo};
+use bank::{Advance, CHUNK, Output, Pole, States};
+use design::Target;
+use motion::{Motion, SEGMENT};
+pub use spec::INFO;
+use spec::*;
+
+/// A bank of damped oscillators per channel, and the sum of what they play.
+pub struct CSpace {
+    params: Bank<COUNT>,
+    band_gain_db: Vec<f32>,
+    prepared: bool,
+    sample_rate: f64,
+    level: Level,
+    hz: Vec<f64>,
+    slowest: f64,
+    motion: Motion,
+    channels: Vec<States>,
+    input: [f32; CHUNK],
+    sums: [[f32; CHUNK]; 2],
+    rotation: [[f32; CHUNK]; 2],
+}
+
+// ---- control ---------------------------------------------------------------------------------
+
+impl CSpace {
+    /// Parameters at their defaults.
+    pub fn new() -> Self {
+        Self::with_level(Level::detect())
+    }
+
+    /// With a forced instruction set, for tests.
+    pub fn with_level(level: Level) -> Self {
+        Self {
+            params: Bank::new(&PARAMS),
+            band_gain_db: Vec::new(),
+            prepared: false,
+            sample_rate: 48_000.0,
+            level,
+            hz: Vec::new(),
+            slowest: 1.0,
+            motion: Motion::default(),
+            channels: Vec::new(),
+            input: [0.0; CHUNK],
+            sums: [[0.0; CHUNK]; 2],
+            rotation: [[0.0; CHUNK]; 2],
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.hz.len()
+    }
+
+    /// The oscillators that the set-up parameters ask for, and what their sum is to be.
+    fn design(&self, sample_rate: f64) -> Result<(Vec<f64>, Vec<Pole>, Target), PrepareError> {
+        let get = |id: usize| f64::from(self.params.get(id));
+        let (low, high) = (get(LOW_HZ), get(HIGH_HZ).min(0.49 * sample_rate));
+        if low >= high {
+            return Err(PrepareError(format!(
+                "cspace: low_hz is {low} and high_hz {high} (at most 0.49 of the sample rate); low_hz must \
+                 be the smaller one"
+            )));
+        }
+        let hz = design::log_spaced(get(OSCILLATORS) as usize, low, high);
+        let legacy = get(DECAY_LAW) == 1.0;
+        let poles = if legacy {
+            design::legacy(&hz, get(LEGACY_R_LOW).max(1e-6), get(LEGACY_R_HIGH).max(1e-6), sample_rate)
+        } else {
+            design::constant_q(&hz, get(Q), sample_rate)
+        };
+        // An oscillator of Q periods' ring can wait Q/8 periods; more than one would smear.
+        let target = if legacy || get(SYNTHESIS) == 1.0 {
+            Target::Prompt
+        } else {
+            Target::Dispersed { cycles: (get(Q) / 8.0).min(1.0) }
+        };
+        Ok((hz, poles, target))
+    }
+}
+
+impl Default for CSpace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Processor for CSpace {
+    fn info(&self) -> &'static Info {
+        &INFO
+    }
+
+    fn prepare(&mut self, spec: &Prepare) -> Result<(), PrepareError> {
+        let (hz, poles, target) = self.design(spec.sample_rate)?;
+        if !self.band_gain_db.is_empty() && self.band_gain_db.len() != hz.len() {
+            return Err(PrepareError(format!(
+                "cspace: band_gain_db has {} values for {} oscillators; give one per oscillator",
+                self.band_gain_db.len(),
+                hz.len()
+            )));
+        }
+        self.band_gain_db.resize(hz.len(), 0.0);
+        let weights = design::weights(&hz, &poles, target, spec.sample_rate);
+        self.sample_rate = spec.sample_rate;
+        self.slowest = poles.iter().fold(f64::INFINITY, |least, p| least.min(p.decay));
+        self.motion = Motion::new(spec.sample_rate, &hz, &poles, &weights, &self.params);
+        self.motion.set_bands(&self.band_gain_db);
+        self.motion.settle();
+        self.channels = vec![States::new(hz.len()); spec.channels];
+        self.hz = hz;
+        self.prepared = true;
+        Ok(())
+    }
+
+    fn tail_samples(&self) -> usize {
+        let held = self.params.get(FREEZE);
+        if held >= 1.0 {
+            return usize::MAX;
+        }
+        let stretch = f64::from(self.params.get(BLUR)) / f64::from(1.0 - held);
+        (1000f64.ln() * stretch / self.slowest).ceil() as usize
+    }
+
+    fn param(&self, id: usize) -> f32 {
+        self.params.get(id)
+    }
+
+    fn array_len(&self, id: usize) -> usize {
+        if id == ARRAY_GAINS { self.len() } else { 0 }
+    }
+
+    fn tap_len(&self, id: usize) -> usize {
+        match id {
+            TAP_STATES => 2 * self.len(),
+            TAP_MAGNITUDE | TAP_CENTER => self.len(),
+            _ => 0,
+        }
+    }
+
+    fn state(&mut self, io: &mut StateIo<'_>) -> Result<(), StateError> {
+        io.f32s(self.params.values_mut())?;
+        io.f32s(&mut self.band_gain_db)?;
+        self.motion.state(io)?;
+        self.channels.iter_mut().try_for_each(|c| c.state(io))
+    }
+
+    // ---- audio -------------------------------------------------------------------------------
+
+    fn set_param(&mut self, id: usize, value: f32) {
+        let v = self.params.set(id, value);
+        if self.prepared && (FIRST_LIVE..COUNT).contains(&id) {
+            self.motion.set(id, v, self.params.ramp(id, self.sample_rate));
+        }
+    }
+
+    fn set_array(&mut self, id: usize, data: &[f32]) -> bool {
+        if id != ARRAY_GAINS {
+            return false;
+        }
+        if !self.prepared {
+            self.band_gain_db = data.to_vec();
+            return true;
+        }
+        if data.len() != self.len() {
+            return false;
+        }
+        self.band_gain_db.copy_from_slice(data);
+        self.motion.set_bands(data);
+        true
+    }
+
+    fn read_tap(&self, id: usize, out: &mut [f32]) {
+        let n = self.len();
+        let share = 1.0 / self.channels.len().max(1) as f32;
+        let mean = |part: fn(&States) -> &[F32x8], k: usize| {
+            self.channels.iter().map(|c| part(c)[k / LANES].0[k % LANES]).sum::<f32>() * share
+        };
+        let re = |k: usize| mean(|c| &c.re, k);
+        let im = |k: usize| mean(|c| &c.im, k);
+        match id {
+            TAP_STATES => (0..n).for_each(|k| (out[k], out[n + k]) = (re(k), im(k))),
+            TAP_MAGNITUDE => (0..n).for_each(|k| out[k] = 20.0 * re(k).hypot(im(k)).max(1e-6).log10()),
+            TAP_CENTER => (0..n).for_each(|k| out[k] = self.hz[k] as f32),
+            _ => {}
+        }
+    }
+
+    fn reset(&mut self) {
+        self.channels.iter_mut().for_each(States::clear);
+        self.motion.settle();
+    }
+
+    fn process(&mut self, block: &mut Block<'_>) {
+        let mut at = 0;
+        while at < block.frames() {
+            if self.motion.position == 0 {
+                self.motion.tick();
+            }
+            // At rest the knobs need no look, and longer runs are cheaper.
+            let most = if self.motion.is_resting() { CHUNK } else { SEGMENT - self.motion.position };
+            let to = block.frames().min(at + most);
+            self.run(&mut block.slice(at, to));
+            self.motion.position = (self.motion.position + to - at) % SEGMENT;
+            at = to;
+        }
+    }
+}
+
+impl CSpace {
+    /// At most [`CHUNK`] frames, within a segment unless at rest.
+    fn run(&mut self, block: &mut Block<'_>) {
+        let (frames, m) = (block.frames(), &mut self.motion);
+        if m.rotating {
+            for i in 0..frames {
+                (self.rotation[0][i], self.rotation[1][i]) = m.rotate();
+            }
+        }
+        let m = &self.motion;
+        let (position, [out_re, out_im]) = (m.position, &mut self.sums);
+        let open = m.gate.is_level() && m.gate.to == 1.0;
+        let silent = m.level.is_level() && m.level.to == 0.0;
+        for (states, audio) in self.channels.iter_mut().zip(block.channels_mut()) {
+            if !open {
+                for (i, (g, x)) in self.input.iter_mut().zip(&*audio).enumerate() {
+                    *g = x * m.gate.at(position + i);
+                }
+            }
+            self.level.run(Advance {
+                coefs: &m.coefs,
+                states,
+                x: if open { audio } else { &self.input[..frames] },
+                weights: &m.weights,
+                output: if m.rotating { Output::Complex } else { Output::Real },
+                moving: m.moving.then_some(position),
+                out_re,
+                out_im,
+            });
+            if silent {
+                continue;
+            }
+            if m.rotating {
+                let (cos, sin) = (&self.rotation[0], &self.rotation[1]);
+                for i in 0..frames {
+                    out_re[i] = out_re[i] * cos[i] - out_im[i] * sin[i];
+                }
+            }
+            for (i, (y, sum)) in audio.iter_mut().zip(&*out_re).enumerate() {
+                *y = *y * (1.0 - m.level.at(position + i)) + sum;
+            }
+        }
+    }
+}
