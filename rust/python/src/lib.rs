@@ -1,9 +1,28 @@
-//! The compiled core of the Python package: exports only.
+//! `cspace._native`: the compiled core as Python sees it. Array checks, GIL release, exceptions;
+//! no signal code lives here. The types are in `src/cspace/_native.pyi`.
 
 use pyo3::prelude::*;
 
-/// The module `cspace._native`.
+mod arrays;
+mod engine;
+mod errors;
+mod info;
+mod inline;
+mod processor;
+mod stream;
+mod tap;
+mod worker;
+
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add("__version__", env!("CARGO_PKG_VERSION"))
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add_function(wrap_pyfunction!(info::processors, m)?)?;
+    m.add_function(wrap_pyfunction!(info::detected_simd, m)?)?;
+    m.add_function(wrap_pyfunction!(info::eq_response_db, m)?)?;
+    m.add_class::<processor::Processor>()?;
+    m.add_class::<engine::Engine>()?;
+    m.add_class::<stream::PacedStream>()?;
+    m.add_class::<tap::Tap>()?;
+    m.add_class::<worker::Worker>()?;
+    Ok(())
 }

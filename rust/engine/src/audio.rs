@@ -1,0 +1,305 @@
+//! The audio half of an engine: one call per block.
+
+use cspace_dsp::{Block, Smoothed};
+use rtrb::{Consumer, Producer};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use crate::command::{Command, ParamEvent, Returned};
+use crate::denormal::FlushDenormals;
+use crate::shared::{Shared, count};
+use crate::slot::{Fate, Slot};
+use crate::stats::BlockRecord;
+use crate::{Config, MAX_SLOTS, MAX_TAPS_PER_SLOT, PENDING_CAPACITY};
+
+/// Free places the return ring must have before an edit is taken: one block can send home every
+/// slot and its voices, besides what the edit itself replaces.
+const RETURN_RESERVE: usize = 3 * MAX_SLOTS;
+
+/// Time constant of the RMS meter.
+const RMS_SECONDS: f32 = 0.3;
+
+/// Chain, pending events, guards and statistics; processes blocks and never waits.
+pub struct AudioEngine {
+    config: Config,
+    chain: Vec<Box<Slot>>,
+    pending: Vec<ParamEvent>, // latest first, so that the next one is popped from the end
+    commands: Consumer<Command>,
+    returns: Producer<Returned>,
+    records: Producer<BlockRecord>,
+    shared: Arc<Shared>,
+    now: u64,
+    fade: usize,
+    panic: Smoothed,
+    panicking: bool,
+}
+
+impl AudioEngine {
+    pub(crate) fn new(
+        config: Config,
+        commands: Consumer<Command>,
+        returns: Producer<Returned>,
+        records: Producer<BlockRecord>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            config,
+            chain: Vec::with_capacity(MAX_SLOTS),
+            pending: Vec::with_capacity(PENDING_CAPACITY),
+            commands,
+            returns,
+            records,
+            shared,
+            now: 0,
+            fade: config.fade_samples(),
+            panic: Smoothed::new(1.0),
+            panicking: false,
+        }
+    }
+
+    /// What the engine was made for.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The counters both sides see.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Takes all waiting commands without processing audio. Thread: whoever owns the audio half.
+    pub fn service(&mut self) {
+        while self.returns.slots() > RETURN_RESERVE {
+            let Ok(command) = self.commands.pop() else { break };
+            self.apply(command);
+        }
+    }
+
+    /// Sends an object home. The reserve kept by `service` makes a full ring impossible; should it
+    /// happen all the same, leaking is the one thing left that neither frees nor waits.
+    fn send_home(&mut self, object: Returned) {
+        if let Err(rtrb::PushError::Full(object)) = self.returns.push(object) {
+            std::mem::forget(object);
+        }
+    }
+
+    fn slot(&mut self, id: u32) -> Option<&mut Slot> {
+        self.chain.iter_mut().find(|s| s.id == id).map(|s| &mut **s)
+    }
+
+    fn place(&self, before: Option<u32>) -> usize {
+        before.and_then(|id| self.chain.iter().position(|s| s.id == id)).unwrap_or(self.chain.len())
+    }
+
+    fn apply(&mut self, command: Command) {
+        // Before the first sample there is nothing to fade from.
+        let at_once = self.now == 0;
+        match command {
+            Command::Set(event) => self.schedule(event),
+            Command::SetArray { slot, array, data } => {
+                if let Some(s) = self.slot(slot) {
+                    s.set_array(usize::from(array), &data);
+                }
+                self.send_home(Returned::Array(data));
+            }
+            Command::Insert { mut slot, before } => {
+                if self.chain.len() == MAX_SLOTS {
+                    self.send_home(Returned::Slot(slot));
+                    return;
+                }
+                slot.appear(at_once);
+                let place = self.place(before);
+                self.chain.insert(place, slot);
+            }
+            Command::Remove { slot } => {
+                if let Some(s) = self.slot(slot) {
+                    s.vanish(Fate::Leave, at_once);
+                }
+            }
+            Command::Move { slot, before } => {
+                if let Some(s) = self.slot(slot)
+                    && s.fate != Fate::Leave
+                {
+                    s.vanish(Fate::Move { before }, at_once);
+                }
+            }
+            Command::Replace { slot, voice } => {
+                let unheard = match self.slot(slot) {
+                    Some(s) => s.replace(voice, at_once),
+                    None => Some(voice),
+                };
+                if let Some(voice) = unheard {
+                    self.send_home(Returned::Voice(voice));
+                }
+            }
+            Command::Bypass { slot, on } => {
+                if let Some(s) = self.slot(slot) {
+                    s.bypass(on, at_once);
+                }
+            }
+            Command::Subscribe(mut tap) => {
+                let now = self.now;
+                let slot = tap.slot;
+                match self.slot(slot) {
+                    Some(s) if s.taps.len() < MAX_TAPS_PER_SLOT => {
+                        tap.start(now);
+                        s.taps.push(tap);
+                    }
+                    _ => self.send_home(Returned::Tap(tap)),
+                }
+            }
+            Command::Panic => {
+                self.panicking = true;
+                self.panic.set(0.0, self.fade);
+            }
+        }
+        if at_once {
+            self.settle();
+        }
+    }
+
+    /// Timed events wait in order; the rest take effect now.
+    fn schedule(&mut self, event: ParamEvent) {
+        if event.time <= self.now {
+            if let Some(s) = self.slot(event.slot) {
+                s.set_param(usize::from(event.param), event.value);
+            }
+        } else if self.pending.len() == PENDING_CAPACITY {
+            count(&self.shared.dropped_events);
+        } else {
+            // Behind all later events, in front of equal ones that came earlier: popped after them.
+            let place = self.pending.partition_point(|e| e.time > event.time);
+            self.pending.insert(place, event);
+        }
+    }
+
+    /// Carries out removals and moves whose fade has ended, and drops abandoned taps.
+    fn settle(&mut self) {
+        let mut i = 0;
+        while i < self.chain.len() {
+            let slot = &mut self.chain[i];
+            while let Some(t) = slot.taps.iter().position(|t| t.is_abandoned()) {
+                let tap = slot.taps.swap_remove(t);
+                if let Err(rtrb::PushError::Full(tap)) = self.returns.push(Returned::Tap(tap)) {
+                    std::mem::forget(tap);
+                }
+            }
+            if slot.fate == Fate::Stay || !slot.is_gone() {
+                i += 1;
+                continue;
+            }
+            let mut slot = self.chain.remove(i);
+            match slot.fate {
+                Fate::Move { before } => {
+                    slot.fate = Fate::Stay;
+                    slot.appear(self.now == 0);
+                    let place = self.place(before);
+                    self.chain.insert(place, slot);
+                }
+                _ => self.send_home(Returned::Slot(slot)),
+            }
+        }
+    }
+
+    /// Processes one block of at most `max_block` frames in place.
+    /// Thread: audio. Never allocates, locks or logs.
+    pub fn process_block(&mut self, block: &mut Block<'_>) {
+        let started = Instant::now();
+        let _flush = FlushDenormals::new();
+        let frames = block.frames();
+        self.service();
+        self.check_input(block);
+
+        let mut slot_ns = [(0u32, 0u32); MAX_SLOTS];
+        let mut from = 0;
+        while from < frames {
+            let now = self.now + from as u64;
+            while let Some(event) = self.pending.pop_if(|e| e.time <= now) {
+                if let Some(s) = self.slot(event.slot) {
+                    s.set_param(usize::from(event.param), event.value);
+                }
+            }
+            let until = self.pending.last().map_or(u64::MAX, |e| e.time - now);
+            let to = frames.min(from.saturating_add(usize::try_from(until).unwrap_or(usize::MAX)));
+            self.run_chain(&mut block.slice(from, to), now, &mut slot_ns);
+            from = to;
+        }
+
+        self.now += frames as u64;
+        let slots = self.chain.len();
+        self.settle();
+        self.fade_panic(block);
+        self.measure_output(block);
+        self.shared.sample_time.store(self.now, Relaxed);
+        count(&self.shared.blocks);
+        let total_ns = nanoseconds(started);
+        let record = BlockRecord { frames: frames as u32, total_ns, slots, slot_ns };
+        if self.records.push(record).is_err() {
+            count(&self.shared.dropped_records);
+        }
+    }
+
+    fn run_chain(&mut self, block: &mut Block<'_>, now: u64, slot_ns: &mut [(u32, u32); MAX_SLOTS]) {
+        let mut before = Instant::now();
+        for (slot, time) in self.chain.iter_mut().zip(slot_ns) {
+            if let Some(voice) = slot.process(block, now, &self.shared)
+                && let Err(rtrb::PushError::Full(voice)) = self.returns.push(Returned::Voice(voice))
+            {
+                std::mem::forget(voice);
+            }
+            let after = Instant::now();
+            let ns = u32::try_from((after - before).as_nanos()).unwrap_or(u32::MAX);
+            *time = (slot.id, time.1.saturating_add(ns));
+            before = after;
+        }
+    }
+
+    fn check_input(&mut self, block: &mut Block<'_>) {
+        let mut bad = 0;
+        for (channel, meter) in block.channels_mut().zip(&self.shared.meters) {
+            if !crate::slot::all_finite(channel) {
+                for x in channel.iter_mut().filter(|x| !x.is_finite()) {
+                    *x = 0.0;
+                    bad += 1;
+                }
+            }
+            meter.input(channel.iter().fold(0.0, |m, x| m.max(x.abs())));
+        }
+        if bad > 0 {
+            self.shared.bad_input_samples.fetch_add(bad, Relaxed);
+        }
+    }
+
+    fn measure_output(&self, block: &Block<'_>) {
+        let frames = block.frames().max(1) as f32;
+        let keep = (-frames / (RMS_SECONDS * self.config.sample_rate as f32)).exp();
+        for (c, meter) in self.shared.meters.iter().enumerate().take(block.channels()) {
+            let x = block.channel(c);
+            let peak = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            let square = x.iter().fold(0.0, |s, v| s + v * v) / frames;
+            meter.output(peak, square, keep);
+        }
+    }
+
+    fn fade_panic(&mut self, block: &mut Block<'_>) {
+        if !self.panicking && self.panic.current() == 1.0 && !self.panic.is_moving() {
+            return;
+        }
+        let mut end = self.panic.clone();
+        for channel in block.channels_mut() {
+            end = self.panic.clone();
+            channel.iter_mut().for_each(|x| *x *= end.tick());
+        }
+        self.panic = end;
+        if self.panicking && !self.panic.is_moving() {
+            self.panicking = false;
+            self.chain.iter_mut().for_each(|s| s.reset());
+            self.panic.set(1.0, self.fade);
+        }
+    }
+}
+
+fn nanoseconds(since: Instant) -> u32 {
+    u32::try_from(since.elapsed().as_nanos()).unwrap_or(u32::MAX)
+}

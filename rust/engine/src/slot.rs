@@ -1,0 +1,285 @@
+//! One place in the chain: a processor, the fades that make edits silent, and the guards around it.
+
+use cspace_dsp::{Block, Processor, Smoothed};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::delay::Delay;
+use crate::shared::{Shared, SlotShared, count};
+use crate::taps::TapWriter;
+use crate::{Config, MAX_TAPS_PER_SLOT};
+
+/// A prepared processor with a dry signal delayed to match it.
+pub(crate) struct Voice {
+    pub processor: Box<dyn Processor>,
+    dry: Delay,
+    dead: bool,
+}
+
+impl Voice {
+    /// Thread: control. Allocates. The processor must be prepared.
+    pub fn new(processor: Box<dyn Processor>, channels: usize) -> Self {
+        let dry = Delay::new(channels, processor.latency_samples());
+        Self { processor, dry, dead: false }
+    }
+
+    /// Runs the processor; returns false, with silence in the block, if it gave NaN or Inf or
+    /// panicked. Thread: audio.
+    fn process(&mut self, block: &mut Block<'_>, slot: &SlotShared, shared: &Shared) -> bool {
+        if self.dead {
+            return true;
+        }
+        let processor = &mut self.processor;
+        if catch_unwind(AssertUnwindSafe(|| processor.process(block))).is_err() {
+            // Its state may be half changed, so it is never called again; the dry signal goes on.
+            self.dead = true;
+            count(&slot.panics);
+            count(&shared.panics);
+            block.clear();
+            return false;
+        }
+        if (0..block.channels()).all(|c| all_finite(block.channel(c))) {
+            return true;
+        }
+        block.clear();
+        self.processor.reset();
+        count(&slot.faults);
+        false
+    }
+}
+
+/// No NaN, no Inf: no sample has all exponent bits set. Branch-free, so it vectorises.
+pub(crate) fn all_finite(x: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7f80_0000;
+    x.iter().fold(0u32, |bad, v| bad | u32::from(v.to_bits() & EXPONENT == EXPONENT)) == 0
+}
+
+/// What a slot is on its way to.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Fate {
+    Stay,
+    Leave,
+    Move { before: Option<u32> },
+}
+
+/// A slot of the chain.
+///
+/// Three ramps of 10 ms make its edits silent: `presence` (raw input ↔ slot) for insert, remove and
+/// move, `wet` (delayed dry ↔ processed) for bypass, `cross` (old ↔ new processor) for replace; a
+/// fourth, `heal`, opens the output again after a fault.
+pub(crate) struct Slot {
+    pub id: u32,
+    pub fate: Fate,
+    voice: Box<Voice>,
+    incoming: Option<Box<Voice>>,
+    queued: Option<Box<Voice>>,
+    presence: Smoothed,
+    wet: Smoothed,
+    cross: Smoothed,
+    heal: Smoothed,
+    fade: usize,
+    raw: Vec<f32>,
+    dry: Vec<f32>,
+    other: Vec<f32>,
+    pub taps: Vec<Box<TapWriter>>,
+    status: Arc<SlotShared>,
+}
+
+/// Copies what is in view of `block` to `to`, one channel every `stride` samples.
+fn copy(block: &Block<'_>, to: &mut [f32], stride: usize) {
+    for c in 0..block.channels() {
+        to[c * stride..][..block.frames()].copy_from_slice(block.channel(c));
+    }
+}
+
+/// Weighs the block with the ramp and `other` with the rest; every channel sees the same ramp.
+fn blend(ramp: &mut Smoothed, block: &mut Block<'_>, other: &[f32], stride: usize) {
+    let mut end = ramp.clone();
+    for (channel, from) in block.channels_mut().zip(other.chunks_exact(stride)) {
+        end = ramp.clone();
+        for (x, &y) in channel.iter_mut().zip(from) {
+            let g = end.tick();
+            *x = if g == 1.0 { *x } else { *x * g + y * (1.0 - g) };
+        }
+    }
+    *ramp = end;
+}
+
+impl Slot {
+    /// Thread: control. Allocates.
+    pub fn new(id: u32, voice: Voice, config: &Config, status: Arc<SlotShared>) -> Self {
+        let scratch = || vec![0.0; config.channels * config.max_block];
+        Self {
+            id,
+            fate: Fate::Stay,
+            voice: Box::new(voice),
+            incoming: None,
+            queued: None,
+            presence: Smoothed::new(0.0),
+            wet: Smoothed::new(1.0),
+            cross: Smoothed::new(0.0),
+            heal: Smoothed::new(1.0),
+            fade: config.fade_samples(),
+            raw: scratch(),
+            dry: scratch(),
+            other: scratch(),
+            taps: Vec::with_capacity(MAX_TAPS_PER_SLOT),
+            status,
+        }
+    }
+
+    /// Starts to be heard; at once if nothing was played yet. Thread: audio.
+    pub fn appear(&mut self, at_once: bool) {
+        self.presence.set(1.0, if at_once { 0 } else { self.fade });
+    }
+
+    /// Starts to vanish. Thread: audio.
+    pub fn vanish(&mut self, fate: Fate, at_once: bool) {
+        self.fate = fate;
+        self.presence.set(0.0, if at_once { 0 } else { self.fade });
+    }
+
+    /// Whether the slot is inaudible and at rest.
+    pub fn is_gone(&self) -> bool {
+        self.presence.current() == 0.0 && !self.presence.is_moving()
+    }
+
+    /// Thread: audio.
+    pub fn bypass(&mut self, on: bool, at_once: bool) {
+        self.wet.set(if on { 0.0 } else { 1.0 }, if at_once { 0 } else { self.fade });
+    }
+
+    /// Newest wins. Thread: audio.
+    pub fn set_param(&mut self, param: usize, value: f32) {
+        for voice in
+            [Some(&mut self.voice), self.incoming.as_mut(), self.queued.as_mut()].into_iter().flatten()
+        {
+            if !voice.dead {
+                voice.processor.set_param(param, value);
+            }
+        }
+    }
+
+    /// Thread: audio.
+    pub fn set_array(&mut self, array: usize, data: &[f32]) {
+        for voice in
+            [Some(&mut self.voice), self.incoming.as_mut(), self.queued.as_mut()].into_iter().flatten()
+        {
+            if !voice.dead {
+                voice.processor.set_array(array, data);
+            }
+        }
+    }
+
+    /// Brings in a new processor; returns one that will not be heard any more, if any.
+    /// Thread: audio.
+    pub fn replace(&mut self, voice: Box<Voice>, at_once: bool) -> Option<Box<Voice>> {
+        if at_once {
+            return Some(std::mem::replace(&mut self.voice, voice));
+        }
+        if self.incoming.is_some() {
+            return self.queued.replace(voice);
+        }
+        self.incoming = Some(voice);
+        self.cross.set(1.0, 0);
+        self.cross.set(0.0, self.fade);
+        None
+    }
+
+    /// Forgets all sound. Thread: audio.
+    pub fn reset(&mut self) {
+        for voice in
+            [Some(&mut self.voice), self.incoming.as_mut(), self.queued.as_mut()].into_iter().flatten()
+        {
+            if !voice.dead {
+                voice.processor.reset();
+            }
+            voice.dry.reset();
+        }
+    }
+
+    /// Processes `block`, which starts at sample `now`; returns a processor whose cross-fade ended.
+    /// Thread: audio. Never allocates, locks or logs.
+    pub fn process(&mut self, block: &mut Block<'_>, now: u64, shared: &Shared) -> Option<Box<Voice>> {
+        if self.taps.is_empty() {
+            return self.process_part(block, shared);
+        }
+        let mut done = None;
+        let (mut from, frames) = (0, block.frames());
+        while from < frames {
+            let at = now + from as u64;
+            let due = self.taps.iter().map(|t| t.until(at)).min().unwrap_or(u64::MAX);
+            let to = frames.min(from.saturating_add(usize::try_from(due.max(1)).unwrap_or(usize::MAX)));
+            done = self.process_part(&mut block.slice(from, to), shared).or(done);
+            from = to;
+            if !self.voice.dead {
+                let processor = &*self.voice.processor;
+                self.taps.iter_mut().for_each(|t| t.poll(processor, now + to as u64));
+            }
+        }
+        done
+    }
+
+    fn process_part(&mut self, block: &mut Block<'_>, shared: &Shared) -> Option<Box<Voice>> {
+        let frames = block.frames();
+        let stride = self.raw.len() / block.channels();
+        let plain = self.incoming.is_none()
+            && [&self.presence, &self.wet, &self.heal].iter().all(|r| r.current() == 1.0 && !r.is_moving());
+        if !plain {
+            copy(block, &mut self.raw, stride);
+        }
+        if !plain || !self.voice.dry.is_empty() {
+            copy(block, &mut self.dry, stride);
+            self.voice.dry.process(&mut self.dry, stride, frames);
+        }
+        let mut sound = self.voice.process(block, &self.status, shared);
+        if plain {
+            if !sound {
+                self.mute(block);
+            }
+            return None;
+        }
+        let mut done = None;
+        if let Some(incoming) = &mut self.incoming {
+            // `other` becomes the new processor's output, the block the blend towards it.
+            self.other.copy_from_slice(&self.raw);
+            sound &= incoming.process(&mut Block::new(&mut self.other, stride, frames), &self.status, shared);
+            // `cross` falls from 1 (old) to 0 (new).
+            blend(&mut self.cross, block, &self.other, stride);
+            // The new dry line fills too, so that a bypass is right from the first sample; the old
+            // one stays in use until the fade ends.
+            self.other.copy_from_slice(&self.raw);
+            incoming.dry.process(&mut self.other, stride, frames);
+            if !self.cross.is_moving() {
+                done = self.incoming.take().map(|v| std::mem::replace(&mut self.voice, v));
+                if let Some(next) = self.queued.take() {
+                    self.replace(next, false);
+                }
+            }
+        }
+        if !sound {
+            self.mute(block);
+        } else if self.heal.current() < 1.0 || self.heal.is_moving() {
+            let mut end = self.heal.clone();
+            for channel in block.channels_mut() {
+                end = self.heal.clone();
+                channel.iter_mut().for_each(|x| *x *= end.tick());
+            }
+            self.heal = end;
+        }
+        blend(&mut self.wet, block, &self.dry, stride);
+        blend(&mut self.presence, block, &self.raw, stride);
+        done
+    }
+
+    /// After a fault: silence now, back within 10 ms; a processor that panicked gives way to the
+    /// dry signal for good. Thread: audio.
+    fn mute(&mut self, block: &mut Block<'_>) {
+        block.clear();
+        self.heal.set(0.0, 0);
+        self.heal.set(1.0, self.fade);
+        if self.voice.dead {
+            self.wet.set(0.0, 0);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The file and null devices: an engine at real-time pace on a native thread.
+
+use cspace_engine::paced::Paced;
+use numpy::{PyArray2, PyReadonlyArray2};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use std::sync::Mutex;
+
+use crate::arrays;
+use crate::engine::Engine;
+use crate::errors::lock;
+
+/// See the type stub.
+#[pyclass(module = "cspace._native", frozen)]
+pub struct PacedStream {
+    engine: Py<Engine>,
+    channels: usize,
+    paced: Mutex<Paced>,
+}
+
+#[pymethods]
+impl PacedStream {
+    #[new]
+    #[pyo3(signature = (engine, block, ring_seconds = 10.0, null = false))]
+    fn new(
+        py: Python<'_>,
+        engine: Py<Engine>,
+        block: usize,
+        ring_seconds: f64,
+        null: bool,
+    ) -> PyResult<Self> {
+        if !(1..=65_536).contains(&block) {
+            return Err(PyValueError::new_err(format!("block {block} is outside 1 to 65536 samples")));
+        }
+        if !(0.01..=600.0).contains(&ring_seconds) {
+            return Err(PyValueError::new_err(format!("ring_seconds {ring_seconds} is outside 0.01 to 600")));
+        }
+        let e = engine.get();
+        let driver = py.detach(|| e.lend())?;
+        let paced = Mutex::new(Paced::new(*driver, block, ring_seconds, null));
+        Ok(Self { channels: e.channels(), engine, paced })
+    }
+
+    fn feed(&self, audio: PyReadonlyArray2<'_, f32>) -> PyResult<usize> {
+        let (x, frames) = arrays::planar(&audio, self.channels)?;
+        let channels = self.channels;
+        let samples = (0..frames * channels).map(|i| x[i % channels * frames + i / channels]);
+        Ok(lock(&self.paced).feed(samples))
+    }
+
+    fn end(&self) {
+        lock(&self.paced).end();
+    }
+
+    fn drain<'py>(&self, py: Python<'py>, max_frames: usize) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let out = lock(&self.paced).drain(max_frames);
+        let frames = out.len() / self.channels;
+        let planar =
+            (0..self.channels).flat_map(|c| out.iter().skip(c).step_by(self.channels).copied()).collect();
+        arrays::array(py, planar, self.channels, frames)
+    }
+
+    fn start(&self) -> PyResult<()> {
+        lock(&self.paced)
+            .start()
+            .map_err(|e| PyRuntimeError::new_err(format!("no thread for the audio: {e}")))
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| {
+            if let Some(driver) = lock(&self.paced).stop() {
+                self.engine.get().give_back(Box::new(driver));
+            }
+        });
+    }
+
+    #[getter]
+    fn finished(&self) -> bool {
+        lock(&self.paced).finished()
+    }
+
+    #[getter]
+    fn stalls(&self) -> u64 {
+        lock(&self.paced).stalls()
+    }
+
+    #[getter]
+    fn late_starts(&self) -> u64 {
+        lock(&self.paced).late_starts()
+    }
+}

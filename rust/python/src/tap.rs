@@ -1,0 +1,41 @@
+//! A subscription to a tap.
+
+use cspace_engine::TapReader;
+use numpy::{IntoPyArray, PyArray1, PyArray2};
+use pyo3::prelude::*;
+use std::sync::Mutex;
+
+use crate::arrays;
+use crate::errors::lock;
+
+/// See the type stub.
+#[pyclass(module = "cspace._native", frozen)]
+pub struct Tap(pub Mutex<TapReader>);
+
+type Frames<'py> = (Bound<'py, PyArray1<u64>>, Bound<'py, PyArray2<f32>>);
+
+#[pymethods]
+impl Tap {
+    #[getter]
+    fn width(&self) -> usize {
+        lock(&self.0).width()
+    }
+
+    #[getter]
+    fn hop(&self) -> u64 {
+        lock(&self.0).hop()
+    }
+
+    #[getter]
+    fn dropped(&self) -> u64 {
+        lock(&self.0).dropped()
+    }
+
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Frames<'py>> {
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut reader = lock(&self.0);
+        reader.read(&mut times, &mut values);
+        let frames = times.len();
+        Ok((times.into_pyarray(py), arrays::array(py, values, frames, reader.width())?))
+    }
+}
