@@ -1,0 +1,250 @@
+"""Audio files: opened with clear errors, written so that no half file carries the final name.
+
+Thread: control.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+from .errors import FileError, near
+
+# Suffix -> (libsndfile format, default subtype). FLOAT keeps the samples bit for bit.
+FORMATS = {
+    ".wav": ("WAV", "FLOAT"),
+    ".rf64": ("RF64", "FLOAT"),
+    ".w64": ("W64", "FLOAT"),
+    ".aiff": ("AIFF", "FLOAT"),
+    ".aif": ("AIFF", "FLOAT"),
+    ".au": ("AU", "FLOAT"),
+    ".caf": ("CAF", "FLOAT"),
+    ".flac": ("FLAC", "PCM_24"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+_BYTES = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "ULAW": 1,
+    "ALAW": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+_UNBOUNDED = ("FLOAT", "DOUBLE")  # these keep samples beyond full scale
+WAV_LIMIT = 4 * 1024**3 - 64 * 1024  # sizes in a WAV header are 32 bits wide
+_SPARE_DISK = 1024 * 1024
+
+
+def reason(e: BaseException) -> str:
+    """Why a file operation failed, in a few words."""
+    if isinstance(e, OSError) and e.strerror:
+        return e.strerror
+    text = str(getattr(e, "error_string", "") or e).strip().rstrip(".")
+    return text or type(e).__name__
+
+
+class Reader:
+    """An audio file read in blocks; NaN and Inf become 0 and are counted.
+
+    Raises FileError naming the file and the reason for a missing, unreadable or corrupt file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self.bad_samples = 0
+        self.frames_read = 0
+        if self.path.is_dir():
+            raise FileError(f"{self.path}: is a folder, not an audio file")
+        if not self.path.exists():
+            beside = [p.name for p in self.path.parent.iterdir()] if self.path.parent.is_dir() else []
+            raise FileError(f"{self.path}: there is no such file{near(self.path.name, beside)}")
+        try:
+            self._file = sf.SoundFile(os.fspath(self.path))
+        except (sf.LibsndfileError, OSError, TypeError) as e:
+            if self.path.stat().st_size == 0:
+                raise FileError(f"{self.path}: the file is empty (0 bytes)") from None
+            raise FileError(f"{self.path}: cannot be read as audio: {reason(e)}") from None
+        self.sample_rate = int(self._file.samplerate)
+        self.channels = int(self._file.channels)
+        self.frames = int(self._file.frames)  # what the header says; a cut-off file has fewer
+
+    def blocks(self, size: int) -> Iterator[NDArray[np.float32]]:
+        """The whole file in pieces: float32 [shape=(frames, channels)], up to `size` frames each."""
+        while True:
+            try:
+                x = self._file.read(size, dtype="float32", always_2d=True)
+            except (sf.LibsndfileError, OSError) as e:
+                at = self.frames_read / self.sample_rate
+                raise FileError(f"{self.path}: is damaged {at:.3f} s from the start: {reason(e)}") from None
+            if len(x) == 0:
+                return
+            self.frames_read += len(x)
+            bad = ~np.isfinite(x)
+            if bad.any():
+                self.bad_samples += int(bad.sum())
+                x[bad] = 0.0
+            yield x
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def choose_format(path: Path, subtype: str | None) -> tuple[str, str]:
+    """The libsndfile format and subtype for a file name. Raises FileError for what cannot be written."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        known = " ".join(FORMATS)
+        raise FileError(f"{path}: the suffix {suffix or '(none)'} is not an audio format; use one of {known}")
+    kind, default = FORMATS[suffix]
+    chosen = (subtype or default).upper()
+    if not sf.check_format(kind, chosen):
+        names = list(sf.available_subtypes(kind))
+        raise FileError(f"{path}: {kind} cannot hold {chosen}{near(chosen, names)}; it can hold {', '.join(names)}")
+    return kind, chosen
+
+
+class Writer:
+    """An audio file that appears under its name only when it is complete.
+
+    Frames go to a hidden `.NAME.XXXXXXXX.part` beside the target. On a clean exit that file is
+    flushed to disk and renamed; on an exception it is removed. A killed process leaves at most the
+    hidden file. WAV becomes RF64 by itself where it would pass 4 GB.
+
+    Parameters
+    ----------
+    path : the final name; its suffix chooses the format
+    frames : how many are expected, to check disk space and choose RF64; None if unknown
+    subtype : libsndfile's name, such as PCM_16; None for FLOAT, or what suits the format
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        sample_rate: int,
+        channels: int,
+        *,
+        frames: int | None = None,
+        subtype: str | None = None,
+    ):
+        self.path = Path(path)
+        self.channels = channels
+        self.frames_written = 0
+        self.clipped_samples = 0
+        self.peak = 0.0
+        self.format, self.subtype = choose_format(self.path, subtype)
+        if self.path.is_dir():
+            raise FileError(f"{self.path}: is a folder")
+        if not self.path.parent.is_dir():
+            raise FileError(f"{self.path}: the folder {self.path.parent} does not exist")
+        size = (frames or 0) * channels * _BYTES.get(self.subtype, 0)
+        if self.format == "WAV" and size > WAV_LIMIT:
+            self.format = "RF64"
+        free = shutil.disk_usage(self.path.parent).free
+        if size + _SPARE_DISK > free:
+            raise FileError(
+                f"{self.path}: {size / 1e6:.0f} MB are needed, but the disk has {free / 1e6:.0f} MB free; "
+                "nothing is written"
+            )
+        self._part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+        self._file: Any = None
+        try:
+            self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError as e:
+            raise FileError(f"{self.path}: cannot be written: {reason(e)}") from None
+        try:
+            self._file = sf.SoundFile(
+                self._fd, "w", int(sample_rate), channels, self.subtype, format=self.format, closefd=False
+            )
+        except (sf.LibsndfileError, OSError, ValueError, TypeError) as e:
+            self._discard()
+            raise FileError(
+                f"{self.path}: {self.format} {self.subtype} cannot be written with {channels} channels at "
+                f"{sample_rate} Hz: {reason(e)}"
+            ) from None
+
+    def write(self, x: NDArray[np.float32]) -> None:
+        """Appends float32 [shape=(frames, channels)]. Raises FileError, for a full disk among others."""
+        if len(x) == 0:
+            return
+        level = float(np.max(np.abs(x)))
+        self.peak = max(self.peak, level)
+        if level > 1.0 and self.subtype not in _UNBOUNDED:
+            self.clipped_samples += int(np.count_nonzero(np.abs(x) > 1.0))
+            x = np.clip(x, -1.0, 1.0)
+        try:
+            self._file.write(x)
+        except (sf.LibsndfileError, OSError, AssertionError, RuntimeError) as e:
+            raise FileError(f"{self.path}: cannot be written: {self._why(e)}; the unfinished file is removed") from None
+        self.frames_written += len(x)
+
+    def _why(self, e: BaseException) -> str:
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(self._part.parent).free < _SPARE_DISK:
+                return "the disk is full"
+        if isinstance(e, AssertionError):
+            return "the disk took fewer samples than given (disk full, or a size limit)"
+        return reason(e)
+
+    def _finish(self) -> None:
+        """Flushes, checks that all arrived, and gives the file its name."""
+        try:
+            self._file.close()
+            os.fsync(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            with sf.SoundFile(os.fspath(self._part)) as check:
+                complete = check.frames >= self.frames_written or self.format in ("MP3", "OGG")
+            if not complete:
+                raise OSError(f"only {check.frames} of {self.frames_written} frames arrived on the disk")
+            os.replace(self._part, self.path)
+        except (sf.LibsndfileError, OSError, RuntimeError) as e:
+            why = self._why(e)
+            self._discard()
+            raise FileError(f"{self.path}: cannot be finished: {why}; the unfinished file is removed") from None
+        with contextlib.suppress(OSError):  # the name, too, should outlive a power cut
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def _discard(self) -> None:
+        if self._file is not None and not self._file.closed:
+            with contextlib.suppress(sf.LibsndfileError, OSError, RuntimeError):
+                self._file.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        with contextlib.suppress(OSError):
+            self._part.unlink()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if kind is None:
+            self._finish()
+        else:
+            self._discard()
