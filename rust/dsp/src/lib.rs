@@ -15,6 +15,7 @@ mod state;
 pub mod cspace;
 pub mod eq;
 pub mod gain;
+pub mod kuramoto;
 
 pub use block::Block;
 pub use param::{Bank, ParamSpec, Scale};
