@@ -23,6 +23,7 @@ const RMS_SECONDS: f32 = 0.3;
 /// Chain, pending events, guards and statistics; processes blocks and never waits.
 pub struct AudioEngine {
     config: Config,
+    #[expect(clippy::vec_box, reason = "unboxing would free the box on the audio thread")]
     chain: Vec<Box<Slot>>,
     pending: Vec<ParamEvent>, // latest first, so that the next one is popped from the end
     commands: Consumer<Command>,

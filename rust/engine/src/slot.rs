@@ -81,6 +81,7 @@ pub(crate) struct Slot {
     raw: Vec<f32>,
     dry: Vec<f32>,
     other: Vec<f32>,
+    #[expect(clippy::vec_box, reason = "unboxing would free the box on the audio thread")]
     pub taps: Vec<Box<TapWriter>>,
     status: Arc<SlotShared>,
 }
