@@ -1,5 +1,6 @@
 """The wheel holds everything, and works in an environment that has never seen this repository."""
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -161,3 +162,33 @@ def test_no_index_address_in_the_repository() -> None:
             text = text.replace(canonical, "")
         found += [f"{name}: {hit}" for hit in address.findall(text)]
     assert not found
+
+
+def top_level_imports(tree: ast.Module) -> set[str]:
+    """Packages a module needs in order to be imported; imports inside functions are lazy and not counted."""
+    found: set[str] = set()
+    todo: list[ast.AST] = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(str(node.module).partition(".")[0])
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+    return found
+
+
+def test_imports_are_declared() -> None:
+    """The clean environment above borrows its dependencies, so here: the wheel asks for all it imports."""
+    declared = {
+        re.split(r"[^\w.-]", r)[0].lower() for r in importlib.metadata.requires("cspace") or [] if "extra ==" not in r
+    }
+    owners = importlib.metadata.packages_distributions()
+    for name in sources("realtime") | sources("plugins") | {n for n in sources("src/cspace") if n.endswith(".py")}:
+        path = ROOT / name
+        if path.suffix != ".py":
+            continue
+        for package in top_level_imports(ast.parse(path.read_text(encoding="utf-8"))) - set(sys.stdlib_module_names):
+            distributions = {d.lower() for d in owners.get(package, [package])}
+            assert distributions & declared, f"{name} imports {package}, which pyproject.toml does not declare"
