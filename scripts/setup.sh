@@ -17,5 +17,7 @@ fi
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 .venv/bin/python -c 'import maturin' 2>/dev/null || pip install -q 'maturin>=1.9,<2'
 
-# Installs the dependencies too; with all of them there it only builds.
-VIRTUAL_ENV="$PWD/.venv" PATH="$PWD/.venv/bin:$PATH" .venv/bin/maturin develop --release --extras test,dev "$@"
+# Installs the dependencies too (quietly: a page of names hides the one line that matters); with all of
+# them there it only builds.
+echo "setup: Python packages and the extension; the first time takes a few minutes"
+PIP_QUIET=1 VIRTUAL_ENV="$PWD/.venv" PATH="$PWD/.venv/bin:$PATH" .venv/bin/maturin develop --release --extras test,dev "$@"
