@@ -1,1 +1,40 @@
-"""One file per processor: what it is, its parameters, its docs."""
+"""One file per processor: what it is, its parameters, its docs.
+
+A new one is a file in this folder with a class in it; see `_template.py`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from ._base import NativePlugin
+from ._errors import AudioError, CspaceError, MissingExtraError, ParameterError
+from .cspace import CSpace
+from .eq import Eq
+from .gain import Gain
+
+__all__ = [
+    "AudioError",
+    "CSpace",
+    "CspaceError",
+    "Eq",
+    "Gain",
+    "MissingExtraError",
+    "NativePlugin",
+    "ParameterError",
+    "all_plugins",
+    "by_name",
+]
+
+
+def all_plugins() -> list[type[NativePlugin]]:
+    """The plugin class of every native processor, in the order of the registry."""
+    return list(by_name().values())
+
+
+@cache
+def by_name() -> dict[str, type[NativePlugin]]:
+    """Native name -> plugin class, as in `type = "gain"` of a chain file."""
+    names = set(__all__)
+    found = {c.native_name: c for c in NativePlugin.__subclasses__() if c.__name__ in names}
+    return {name: found[name] for name in NativePlugin.registry() if name in found}

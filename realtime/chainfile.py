@@ -1,0 +1,291 @@
+"""Chain files: a chain as TOML, to read, edit and share. Presets have the same form.
+
+    title = "Warm room"
+    sample_rate = 48000        # optional: the rate the chain runs at
+    block = 64                 # optional: live block size
+
+    [[processor]]
+    type = "eq"                # a native processor, "pedalboard" or "vst3"
+    name = "tone"              # optional: its OSC name, by default the type
+    bypass = false             # optional
+    low_gain_db = 3.0          # parameters, as in `cspace plugins`
+
+    [[processor]]
+    type = "pedalboard"
+    class = "Reverb"
+    room_size = 0.4
+
+    [[processor]]
+    type = "vst3"
+    path = "Fancy.vst3"        # relative to this file
+    plugin_name = "Fancy"      # optional: for files with several plugins
+
+An array (weights, per-band gains) is a list of numbers, or the name of a `.npy` file beside the
+chain file. Every error names the file, the line and what is allowed. Thread: control.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from .. import plugins
+from ..plugins._base import NativePlugin
+from ..plugins.external import load_vst3, pedalboard_class, set_external
+from .chain import Chain
+from .errors import ChainFileError, CspaceError, near
+from .slot import Slot
+from .tomltext import Places, dump_table, dump_value
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_TOP = ("title", "sample_rate", "block", "processor")
+_MAX_BYTES = 16 * 1024 * 1024  # a text of parameters is never larger; a wrong file may be
+_INLINE = 64  # numbers of an array kept in the text; longer ones go to a .npy file
+_WORDS = {"native": ("type", "name", "bypass"), "pedalboard": ("class",), "vst3": ("path", "plugin_name")}
+
+
+# ---- load ------------------------------------------------------------------------------------
+
+
+def load(path: str | os.PathLike[str]) -> Chain:
+    """The chain in a TOML file. Raises ChainFileError."""
+    file = Path(path)
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise ChainFileError(f"{file}: is too large for a chain file ({file.stat().st_size / 1e6:.0f} MB)")
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        beside = [p.name for p in file.parent.glob("*.toml")] if file.parent.is_dir() else []
+        raise ChainFileError(f"{file}: there is no such file{near(file.name, beside)}") from None
+    except UnicodeDecodeError:
+        raise ChainFileError(f"{file}: is not a text file in UTF-8") from None
+    except (OSError, ValueError) as e:
+        raise ChainFileError(f"{file}: cannot be read: {getattr(e, 'strerror', None) or e}") from None
+    return loads(text, name=str(file), folder=file.parent)
+
+
+def loads(text: str, *, name: str = "<text>", folder: str | os.PathLike[str] | None = None) -> Chain:
+    """The chain in a TOML text; `name` stands for the file in errors, `folder` holds its arrays."""
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, ValueError) as e:
+        raise ChainFileError(f"{name}: is not valid TOML: {e}") from None
+    except RecursionError:
+        raise ChainFileError(f"{name}: is nested too deeply") from None
+    return _Loader(data, Places(text), name, Path(folder) if folder is not None else None).chain()
+
+
+class _Loader:
+    """One pass over the parsed file; knows where each key stands."""
+
+    def __init__(self, data: dict[str, Any], places: Places, file: str, folder: Path | None):
+        self.data = data
+        self.places = places
+        self.file = file
+        self.folder = folder
+
+    def fail(self, message: str, index: int | None = None, key: str | None = None) -> ChainFileError:
+        line = self.places.line(index, key)
+        return ChainFileError(f"{self.file}{f', line {line}' if line else ''}: {message}")
+
+    @contextlib.contextmanager
+    def _at(self, index: int, key: str | None) -> Iterator[None]:
+        """Adds file and line to errors raised inside."""
+        try:
+            yield
+        except ChainFileError:
+            raise
+        except CspaceError as e:
+            raise self.fail(str(e), index, key) from None
+
+    def chain(self) -> Chain:
+        for key in self.data:
+            if key not in _TOP:
+                known = near(key, _TOP) or f"; use {', '.join(_TOP)}"
+                raise self.fail(f"unknown key {key!r}{known}", key=key)
+        title = self.data.get("title", "")
+        if not isinstance(title, str):
+            raise self.fail("title must be a text", key="title")
+        rate = self._number("sample_rate", 8_000, 192_000)
+        block = self._number("block", 1, 8192)
+        if block is not None and block != int(block):
+            raise self.fail(f"block = {block} must be a whole number", key="block")
+        chain = Chain(title=title, sample_rate=rate, block=None if block is None else int(block))
+        tables = self.data.get("processor", [])
+        if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
+            raise self.fail("processors are written as [[processor]] tables", key="processor")
+        for i, table in enumerate(tables):
+            self._add(chain, i, table)
+        return chain
+
+    def _number(self, key: str, low: float, high: float) -> float | None:
+        value = self.data.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise self.fail(f"{key} = {_short(value)} is not allowed, use {low:g} to {high:g}", key=key)
+        return float(value)
+
+    def _add(self, chain: Chain, i: int, table: dict[str, Any]) -> None:
+        kind = table.get("type")
+        kinds = [*plugins.by_name(), "pedalboard", "vst3"]
+        if kind is None:
+            raise self.fail("a processor needs a type", i)
+        if not isinstance(kind, str) or kind not in kinds:
+            known = near(str(kind), kinds) or f"; use one of {', '.join(kinds)}"
+            raise self.fail(f"unknown processor type {_short(kind)}{known}", i, "type")
+        name, bypass = table.get("name"), table.get("bypass", False)
+        if name is not None and not isinstance(name, str):
+            raise self.fail(f"name = {_short(name)} must be a text", i, "name")
+        if not isinstance(bypass, bool):
+            raise self.fail(f"bypass = {_short(bypass)} is not allowed, use true or false", i, "bypass")
+        words = _WORDS["native"] + _WORDS.get(kind, ())
+        settings = {k: v for k, v in table.items() if k not in words}
+        try:
+            plugin = self._make(kind, i, table, settings)
+        except ChainFileError:
+            raise
+        except CspaceError as e:
+            raise self.fail(
+                str(e), i, "class" if kind == "pedalboard" else "path" if kind == "vst3" else None
+            ) from None
+        try:
+            chain.insert(len(chain), plugin, name=name, bypass=bypass)
+        except CspaceError as e:
+            raise self.fail(str(e), i, "name") from None
+
+    def _make(self, kind: str, i: int, table: dict[str, Any], settings: dict[str, Any]) -> Any:
+        if kind == "pedalboard":
+            plugin = self._instance(pedalboard_class(self._text(table, i, "class")))
+        elif kind == "vst3":
+            path = Path(self._text(table, i, "path"))
+            wanted = self._text(table, i, "plugin_name") if "plugin_name" in table else None
+            plugin = load_vst3(path if self.folder is None else self.folder / path, wanted)
+        else:
+            return self._native(kind, i, settings)
+        for key, value in settings.items():
+            with self._at(i, key):
+                set_external(plugin, key, value)
+        return plugin
+
+    def _instance(self, kind: type) -> Any:
+        try:
+            return kind()
+        except TypeError:
+            raise ChainFileError(
+                f"{self.file}: pedalboard's {kind.__name__} cannot be made without arguments, so not from a chain file"
+            ) from None
+
+    def _native(self, kind: str, i: int, settings: dict[str, Any]) -> NativePlugin:
+        plugin = plugins.by_name()[kind]()
+        checked: dict[str, Any] = {}
+        for key, value in settings.items():
+            with self._at(i, key):
+                checked[key] = self._array(i, key, value) if key in plugin._array_infos else value
+                plugin._twin().update(**{key: checked[key]})
+        plugin.update(**checked)
+        return plugin
+
+    def _text(self, table: dict[str, Any], i: int, key: str) -> str:
+        value = table.get(key)
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise self.fail(f'a {table["type"]} processor needs {key} = "…"', i, key if key in table else "type")
+        return value
+
+    def _array(self, i: int, key: str, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        parts = PurePosixPath(value).parts
+        if self.folder is None or not value.endswith(".npy") or len(parts) != 1 or "\0" in value:
+            raise self.fail(f"{key} = {_short(value)} must name a .npy file in the folder of the chain file", i, key)
+        try:
+            return np.load(self.folder / value, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as e:
+            raise self.fail(f"{key}: {value} cannot be read: {getattr(e, 'strerror', None) or e}", i, key) from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+# ---- save ------------------------------------------------------------------------------------
+
+
+def save(chain: Chain, path: str | os.PathLike[str]) -> None:
+    """Writes the chain as TOML, complete or not at all; long arrays go to `.npy` files beside it.
+
+    Raises ChainFileError for a plugin that cannot be written down, and for files.
+    """
+    file = Path(path)
+    arrays: dict[str, Any] = {}
+    text = dumps(chain, arrays=arrays, stem=file.stem)
+    try:
+        for name, data in arrays.items():
+            part = file.with_name(f".{name}.part")
+            with open(part, "wb") as f:
+                np.save(f, data, allow_pickle=False)
+            os.replace(part, file.with_name(name))
+        part = file.with_name(f".{file.name}.part")
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, file)
+    except OSError as e:
+        raise ChainFileError(f"{file}: cannot be written: {e.strerror or e}") from None
+
+
+def dumps(chain: Chain, *, arrays: dict[str, Any] | None = None, stem: str = "chain") -> str:
+    """The chain as TOML text. Arrays of more than 64 numbers are put into `arrays` under file names.
+
+    Only parameters that differ from their defaults are written.
+    """
+    head: dict[str, Any] = {"title": chain.title} if chain.title else {}
+    if chain.sample_rate is not None:
+        head["sample_rate"] = chain.sample_rate
+    if chain.block is not None:
+        head["block"] = chain.block
+    out = [f"{k} = {dump_value(v)}\n" for k, v in head.items()]
+    out += [dump_table("processor", _table(s, arrays, stem)) for s in chain.slots]
+    return "\n".join(["".join(out[: len(head)]), *out[len(head) :]]).lstrip("\n")
+
+
+def _table(slot: Slot, arrays: dict[str, Any] | None, stem: str) -> dict[str, Any]:
+    native = slot.native
+    head: dict[str, Any] = {"name": slot.name}
+    if slot.bypass:
+        head["bypass"] = True
+    if native is None:
+        return _external_table(slot, head)
+    body: dict[str, Any] = {}
+    for name, info in native._params.items():
+        if native._values[name] != info["default"]:
+            body[name] = native.get_param(name)
+    for name, data in native._arrays.items():
+        if data.size <= _INLINE:
+            body[name] = data.tolist()
+        elif arrays is None:
+            raise ChainFileError(f"{slot.name}.{name} has {data.size} numbers, too many for text; save to a file")
+        else:
+            body[name] = f"{stem}.{slot.name}.{name}.npy"
+            arrays[body[name]] = data
+    return {"type": native.native_name, **head, **body}
+
+
+def _external_table(slot: Slot, head: dict[str, Any]) -> dict[str, Any]:
+    plugin = slot.plugin
+    path = getattr(plugin, "path_to_plugin_file", None)
+    if path is not None:
+        return {"type": "vst3", "path": str(path), **head, **{p: slot.get(p) for p in slot.params()}}
+    kind = type(plugin).__name__
+    if not type(plugin).__module__.startswith("pedalboard"):
+        raise ChainFileError(f"{slot.name}: a {kind} cannot be written to a chain file")
+    return {"type": "pedalboard", "class": kind, **head, **{p: slot.get(p) for p in slot.params()}}

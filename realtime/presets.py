@@ -1,0 +1,85 @@
+"""Presets: chain files in one folder, loaded into a chain that may be playing.
+
+Messages from outside (OSC, the panel) name a preset, never a path. Thread: control.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from . import chainfile
+from .chain import Chain
+from .errors import ChainFileError, near
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
+
+
+class Presets:
+    """The preset folder.
+
+    A name is up to 64 letters, digits, spaces and `._-`, so it cannot leave the folder; a link in
+    the folder that leads out of it is refused too.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = Path(folder)
+
+    def names(self) -> list[str]:
+        """The presets there are, sorted."""
+        return sorted(p.stem for p in self.folder.glob("*.toml") if _NAME.fullmatch(p.stem))
+
+    def path(self, name: str) -> Path:
+        """The file of a preset, there or not yet. Raises ChainFileError for a name that is not allowed."""
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
+            raise ChainFileError(
+                f"preset name {str(name)[:80]!r} is not allowed, use up to 64 letters, digits, spaces and . _ -"
+            )
+        path = self.folder / f"{name}.toml"
+        if path.resolve().parent != self.folder.resolve():
+            raise ChainFileError(f"preset {name!r} leads out of the preset folder")
+        return path
+
+    def load(self, name: str) -> Chain:
+        """The chain of a preset. Raises ChainFileError."""
+        path = self.path(name)
+        if not path.is_file():
+            known = self.names()
+            hint = near(name, known) or (f"; there are {', '.join(known[:20])}" if known else "; there are none")
+            raise ChainFileError(f"there is no preset {name!r}{hint}")
+        return chainfile.load(path)
+
+    def save(self, name: str, chain: Chain) -> Path:
+        """Writes a chain as a preset, over an older one of that name."""
+        path = self.path(name)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise ChainFileError(f"{self.folder}: cannot be made: {e.strerror or e}") from None
+        chainfile.save(chain, path)
+        return path
+
+
+def apply(preset: Chain, chain: Chain) -> None:
+    """Makes `chain` sound like `preset`.
+
+    Where both hold the same native processors under the same names, only parameters move, without
+    a break in the sound; else the chain is replaced, cross-faded.
+    """
+    mine, theirs = chain.slots, preset.slots
+    same = len(mine) == len(theirs) and all(
+        a.name == b.name and a.native is not None and b.native is not None and a.type_name == b.type_name
+        for a, b in zip(mine, theirs, strict=True)
+    )
+    if same:
+        for a, b in zip(mine, theirs, strict=True):
+            if a.native is not None and b.native is not None:
+                a.native.take(b.native)
+            if a.bypass != b.bypass:
+                chain.bypass(a.name, b.bypass)
+    else:
+        del chain[:]
+        for b in theirs:
+            chain.insert(len(chain), b.plugin, name=b.name, bypass=b.bypass)
+    chain.title = preset.title

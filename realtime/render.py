@@ -1,0 +1,233 @@
+"""Offline render: a file of any length through a chain, in bounded memory.
+
+The same engine as live runs in blocks, so the samples equal the live output bit for bit. Latency
+is taken out, so input and output lie on top of each other. Thread: control.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from ..plugins._audio import RATES
+from ..plugins._params import to_native
+from .chain import Chain
+from .errors import AudioError, CspaceError, ParameterError
+from .files import Reader, Writer
+from .link import Link
+
+PIECE = 16_384  # frames in hand at once
+ENGINE_BLOCK = 1024
+FALLBACK_RATE = 48_000  # for files at rates no processor runs at
+AUTO_TAIL_S = 10.0
+
+Event = tuple[float, str, Any]  # seconds, "eq.low_gain_db", value
+Progress = Callable[[int, int], None]  # frames written, frames expected
+
+
+@dataclass
+class Report:
+    """What a render did."""
+
+    frames: int = 0  # written
+    sample_rate: int = 0  # of the file written
+    chain_rate: float = 0.0  # the chain ran at
+    channels: int = 0
+    latency_samples: int = 0  # taken out, at the chain's rate
+    bad_samples: int = 0  # NaN or Inf in the input, played as 0
+    clipped_samples: int = 0  # beyond full scale in a format that cannot hold them
+    peak: float = 0.0
+    seconds: float = 0.0  # the render took
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def times_realtime(self) -> float:
+        """Seconds of sound per second of work."""
+        return self.frames / self.sample_rate / self.seconds if self.seconds and self.sample_rate else 0.0
+
+
+def render(
+    chain: Chain,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    sample_rate: float | None = None,
+    subtype: str | None = None,
+    tail: float | str = 0.0,
+    automation: Iterable[Event] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """Renders `source` through `chain` into `target`.
+
+    Parameters
+    ----------
+    chain : stays as it is; the render has its own copy of every native plugin
+    source : any file libsndfile reads
+    target : its suffix chooses the format; written at the source's rate and channel count. It
+        appears under its name only when complete; an earlier file stays until then
+    sample_rate : the rate in Hz the chain runs at; None for the chain's own wish, else the file's
+    subtype : sample format such as PCM_16; None for float32 where the format can hold it
+    tail : seconds to go on after the input ends, or "auto" for the chain's tail, at most 10 s
+    automation : (seconds, "processor.parameter", value): sample-accurate parameter moves
+    progress : called with (frames written, frames expected)
+
+    An input of 0 frames gives a valid file of 0 frames (plus tail) and a warning.
+    Raises CspaceError: FileError for files, ParameterError for the chain and automation.
+    """
+    began = time.perf_counter()
+    with Reader(source) as reader:
+        rate = _chain_rate(chain, sample_rate, reader.sample_rate)
+        link = chain.offline(rate, reader.channels, ENGINE_BLOCK)
+        try:
+            job = _Job(link, reader, rate, _tail_frames(link, tail, rate), automation)
+            expected = reader.frames + round(job.tail * reader.sample_rate / rate)
+            with Writer(target, reader.sample_rate, reader.channels, frames=expected, subtype=subtype) as writer:
+                for y in job.output():
+                    writer.write(y)
+                    if progress is not None:
+                        progress(writer.frames_written, expected)
+            faults = [f"{s['name']} gave NaN or Inf and was muted {s['faults']}×" for s in _faulty(link)]
+        finally:
+            link.close()
+    report = Report(
+        frames=writer.frames_written,
+        sample_rate=reader.sample_rate,
+        chain_rate=rate,
+        channels=reader.channels,
+        latency_samples=job.latency,
+        bad_samples=reader.bad_samples,
+        clipped_samples=writer.clipped_samples,
+        peak=writer.peak,
+        seconds=time.perf_counter() - began,
+    )
+    report.warnings = [*_warnings(report, reader), *faults]
+    return report
+
+
+def _chain_rate(chain: Chain, asked: float | None, of_file: int) -> float:
+    rate = asked or chain.sample_rate
+    if rate is None:
+        rate = of_file if RATES[0] <= of_file <= RATES[1] else FALLBACK_RATE
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(f"sample rate {rate:g} Hz is not allowed, use {RATES[0]:g} to {RATES[1]:g} Hz")
+    return float(rate)
+
+
+def _tail_frames(link: Link, tail: float | str, rate: float) -> int:
+    if tail == "auto":
+        frames = int(link.engine.tail_samples)
+        return min(frames, int(AUTO_TAIL_S * rate))
+    if isinstance(tail, str) or not 0.0 <= tail <= 3600.0:
+        raise CspaceError(f"tail = {tail!r} is not allowed, use 0 to 3600 seconds or 'auto'")
+    return round(tail * rate)
+
+
+def _faulty(link: Link) -> list[Any]:
+    return [s for s in link.engine.stats()["slots"] if s["faults"]]
+
+
+def _warnings(report: Report, reader: Reader) -> list[str]:
+    found = []
+    if reader.frames_read == 0:
+        found.append(f"{reader.path}: holds no samples")
+    elif reader.frames_read < reader.frames:
+        got, said = (n / reader.sample_rate for n in (reader.frames_read, reader.frames))
+        found.append(f"{reader.path}: ends after {got:.3f} s, though its header promises {said:.3f} s")
+    if report.bad_samples:
+        found.append(f"{reader.path}: {report.bad_samples} samples were NaN or Inf and are played as 0")
+    if report.clipped_samples:
+        found.append(f"{report.clipped_samples} samples lie beyond full scale and were clipped")
+    return found
+
+
+class _Job:
+    """The stream from input blocks to output blocks: resample, process, cut latency, resample back."""
+
+    def __init__(self, link: Link, reader: Reader, rate: float, tail: int, automation: Iterable[Event]):
+        self.engine = link.engine
+        self.reader = reader
+        self.rate = rate
+        self.tail = tail
+        self.latency = int(self.engine.latency_samples)
+        self._events = _timed_events(link, automation, rate)
+        self._next = 0
+        self._ended = False
+
+    def output(self) -> Iterator[NDArray[np.float32]]:
+        """Float32 [shape=(frames, channels)] at the file's rate: as many as came in, plus the tail."""
+        if self.rate == self.reader.sample_rate:
+            yield from self._process(self.reader.blocks(PIECE))
+            return
+        up = _resample(self.reader.blocks(PIECE), self.reader.sample_rate, self.rate, self.reader.channels)
+        down = _resample(self._process(up), self.rate, self.reader.sample_rate, self.reader.channels)
+        written = 0
+        for y in down:
+            # Rounding in two resamplers may add or lose a frame; the length is the input's.
+            room = self._wanted() - written if self._ended else len(y)
+            yield y[:room]
+            written += min(len(y), room)
+        missing = self._wanted() - written
+        if missing > 0:
+            yield np.zeros((missing, self.reader.channels), np.float32)
+
+    def _wanted(self) -> int:
+        return self.reader.frames_read + round(self.tail * self.reader.sample_rate / self.rate)
+
+    def _process(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        drop = self.latency
+        for x in blocks:
+            y = self._engine(x)
+            yield y[min(drop, len(y)) :]
+            drop -= min(drop, len(y))
+        self._ended = True
+        left = self.latency + self.tail
+        while left > 0:
+            y = self._engine(np.zeros((min(left, PIECE), self.reader.channels), np.float32))
+            left -= len(y)
+            yield y[min(drop, len(y)) :]
+            drop -= min(drop, len(y))
+
+    def _engine(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        end = self.engine.sample_time + len(x)
+        # Events go in just ahead of their block, so no queue grows with the file.
+        while self._next < len(self._events) and self._events[self._next][0] < end:
+            at, slot, name, value = self._events[self._next]
+            self.engine.set(slot, name, value, at)
+            self._next += 1
+        return np.ascontiguousarray(self.engine.process(np.ascontiguousarray(x.T)).T)
+
+
+def _timed_events(link: Link, automation: Iterable[Event], rate: float) -> list[tuple[int, int, str, float]]:
+    events = []
+    slots = {s.name: s for s in link.slots}
+    for at, address, value in automation:
+        name, _, param = str(address).partition(".")
+        slot = slots.get(name)
+        native = slot.native if slot is not None else None
+        if slot is None or native is None:
+            raise ParameterError(f"automation of {address!r}: the chain has no native processor {name!r}")
+        info = native._param(param)
+        if info["setup"]:
+            raise ParameterError(f"automation of {address!r}: this rebuilds the processor and cannot be timed")
+        if not 0.0 <= at < 1e9:
+            raise ParameterError(f"automation of {address!r} at {at} s: use a time from 0 on")
+        events.append((round(at * rate), link.id_of(slot), param, to_native(name, info, value)))
+    return sorted(events, key=lambda e: e[0])
+
+
+def _resample(
+    blocks: Iterator[NDArray[np.float32]], rate_in: float, rate_out: float, channels: int
+) -> Iterator[NDArray[np.float32]]:
+    """Streams through soxr (very high quality); aligned, as it takes out its own delay."""
+    stream = soxr.ResampleStream(rate_in, rate_out, channels, dtype="float32", quality="VHQ")
+    for x in blocks:
+        if len(x):
+            yield stream.resample_chunk(x).reshape(-1, channels)
+    yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True).reshape(-1, channels)

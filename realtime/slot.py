@@ -1,0 +1,86 @@
+"""A place in a chain: a plugin with its name, whatever kind of plugin it is. Thread: control."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ..plugins._base import NativePlugin
+from ..plugins._params import Value
+from ..plugins.external import External, external_name, external_params, is_external, set_external
+from .errors import ParameterError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+class Slot:
+    """One processor of a chain under its OSC name (`eq`, `eq2`, …). Compared by identity."""
+
+    def __init__(self, plugin: Any, name: str, bypass: bool = False):
+        if not isinstance(plugin, NativePlugin) and not is_external(plugin):
+            raise ParameterError(
+                f"a {type(plugin).__name__} cannot be in a chain: it is neither a cspace plugin nor a pedalboard one"
+            )
+        if not NAME.fullmatch(name):
+            raise ParameterError(
+                f"processor name {name!r} is not allowed, use up to 32 of a-z, 0-9, - and _ (it is an OSC address)"
+            )
+        self.plugin = plugin
+        self.name = name
+        self.bypass = bypass
+
+    @property
+    def native(self) -> NativePlugin | None:
+        """The plugin if it is a native one, else None."""
+        return self.plugin if isinstance(self.plugin, NativePlugin) else None
+
+    @property
+    def type_name(self) -> str:
+        """`eq`, `gain`, … for native plugins; the plugin's own name in lower case for others."""
+        return type_name(self.plugin)
+
+    def params(self) -> list[str]:
+        """Names of the parameters that can be set."""
+        native = self.native
+        return list(native._params) if native else list(external_params(self.plugin))
+
+    def get(self, name: str) -> Value:
+        """The value of a parameter. Raises ParameterError for an unknown name."""
+        native = self.native
+        if native:
+            return native.get_param(name)
+        known = external_params(self.plugin)
+        if name not in known:
+            raise ParameterError(f"{self.name} has no parameter {name!r}")
+        return known[name]
+
+    def set(self, name: str, value: Any, *, time: int | None = None) -> None:
+        """Sets a parameter, at sample `time` of the engine's clock if given (native plugins only)."""
+        native = self.native
+        if native:
+            native.set_param(name, value, time=time)
+        else:
+            set_external(self.plugin, name, value)
+
+    def external(self, sample_rate: float, channels: int) -> External:
+        """The stage that runs a plugin from elsewhere at a constant latency."""
+        return External(self.plugin, sample_rate, channels)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.plugin!r}{' (bypassed)' if self.bypass else ''}>"
+
+
+def type_name(plugin: Any) -> str:
+    """The word a plugin's slot is named after."""
+    return plugin.native_name if isinstance(plugin, NativePlugin) else external_name(plugin)
+
+
+def free_name(wanted: str, taken: Iterable[str]) -> str:
+    """`wanted`, or with the first number from 2 that is free."""
+    wanted = re.sub(r"[^a-z0-9_-]", "_", wanted.lower())[:28].lstrip("_-") or "plugin"
+    used = set(taken)
+    name, n = wanted, 2
+    while name in used:
+        name, n = f"{wanted}{n}", n + 1
+    return name
