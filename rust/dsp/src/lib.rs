@@ -16,6 +16,7 @@ pub mod cspace;
 pub mod eq;
 pub mod gain;
 pub mod kuramoto;
+pub mod limiter;
 
 pub use block::Block;
 pub use param::{Bank, ParamSpec, Scale};
