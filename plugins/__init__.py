@@ -12,6 +12,8 @@ from ._errors import AudioError, CspaceError, MissingExtraError, ParameterError
 from .cspace import CSpace
 from .eq import Eq
 from .gain import Gain
+from .kuramoto import Kuramoto
+from .limiter import Limiter
 
 __all__ = [
     "AudioError",
@@ -19,6 +21,8 @@ __all__ = [
     "CspaceError",
     "Eq",
     "Gain",
+    "Kuramoto",
+    "Limiter",
     "MissingExtraError",
     "NativePlugin",
     "ParameterError",
