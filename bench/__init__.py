@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks: every figure beside its rival's, from the same run. See README.md here."""
