@@ -14,6 +14,7 @@ mod state;
 
 pub mod cspace;
 pub mod eq;
+pub mod esn;
 pub mod gain;
 pub mod kuramoto;
 pub mod limiter;

@@ -9,6 +9,7 @@ const MAKERS: &[(&Info, Make)] = &[
     (&crate::cspace::INFO, || Box::new(crate::cspace::CSpace::new())),
     (&crate::eq::INFO, || Box::new(crate::eq::Eq::new())),
     (&crate::limiter::INFO, || Box::new(crate::limiter::Limiter::new())),
+    (&crate::esn::INFO, || Box::new(crate::esn::Esn::new())),
     (&crate::gain::INFO, || Box::new(crate::gain::Gain::new())),
     (&crate::kuramoto::INFO, || Box::new(crate::kuramoto::Kuramoto::new())),
 ];
