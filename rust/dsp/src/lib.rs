@@ -18,6 +18,7 @@ pub mod esn;
 pub mod gain;
 pub mod kuramoto;
 pub mod limiter;
+pub mod mix;
 
 pub use block::Block;
 pub use param::{Bank, ParamSpec, Scale};

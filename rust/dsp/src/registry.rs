@@ -10,6 +10,7 @@ const MAKERS: &[(&Info, Make)] = &[
     (&crate::eq::INFO, || Box::new(crate::eq::Eq::new())),
     (&crate::limiter::INFO, || Box::new(crate::limiter::Limiter::new())),
     (&crate::esn::INFO, || Box::new(crate::esn::Esn::new())),
+    (&crate::mix::INFO, || Box::new(crate::mix::Mix::new())),
     (&crate::gain::INFO, || Box::new(crate::gain::Gain::new())),
     (&crate::kuramoto::INFO, || Box::new(crate::kuramoto::Kuramoto::new())),
 ];
