@@ -13,7 +13,7 @@ from ._base import NativePlugin
 class CSpace(NativePlugin, native="cspace"):
     """A causal bank of complex damped oscillators, to freeze, blur, shift and shape the sound in its bands.
 
-    Oscillator k follows z ← z + μ z + b x with μ = λ − 1, λ = r exp(j 2π f / sample_rate): exact at
+    Oscillator k follows z ← z + μ z + b x with μ = λ − 1, λ = r exp(j 2π f / sample_rate), b = 1 − r: exact at
     every sample, without window or block; the form with μ keeps low frequencies accurate in
     float32. Frequencies are spaced evenly in octaves. With `decay_law="constant_q"` each rings over
     the same number of its periods, r = exp(−π f / (q · sample_rate)); `"legacy"` is the law of the
@@ -58,7 +58,8 @@ class CSpace(NativePlugin, native="cspace"):
     def states(self) -> NDArray[np.complex64]:
         """The complex states after the last sample processed, mean of the channels [shape=(oscillators,)].
 
-        A steady tone at the centre of a band has the magnitude of its amplitude there.
+        A steady tone of amplitude A at the centre of a band has the magnitude A/2 there: it is the sum
+        of two turning the opposite ways, of which the oscillator follows one.
         """
         both = self.tap("states")
         n = both.size // 2

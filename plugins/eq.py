@@ -45,8 +45,8 @@ class Eq(NativePlugin, native="eq"):
     def response_db(self, freqs_hz: Any, sample_rate: float = 48_000.0) -> NDArray[np.float64]:
         """The true curve: 20 log10 |H(f)| of the filters that run, in dB.
 
-        freqs_hz : [shape=(n,)], in Hz; returns float64 of the same shape.
+        freqs_hz : any shape, in Hz; returns float64 of the same shape.
         """
-        freqs = np.ascontiguousarray(freqs_hz, dtype=np.float64)
+        freqs = np.asarray(freqs_hz, dtype=np.float64)
         flat = _native.eq_response_db(dict(self._values), freqs.ravel(), check_rate(sample_rate))
         return np.asarray(flat).reshape(freqs.shape)
