@@ -11,6 +11,7 @@ from ._base import NativePlugin
 from ._errors import AudioError, CspaceError, MissingExtraError, ParameterError
 from .cspace import CSpace
 from .eq import Eq
+from .esn import Esn
 from .gain import Gain
 from .kuramoto import Kuramoto
 from .limiter import Limiter
@@ -20,6 +21,7 @@ __all__ = [
     "CSpace",
     "CspaceError",
     "Eq",
+    "Esn",
     "Gain",
     "Kuramoto",
     "Limiter",
