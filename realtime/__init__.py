@@ -2,6 +2,8 @@
 
 from .chain import Chain
 from .errors import CspaceError
+from .portaudio import DeviceError, DeviceLost
 from .render import render
+from .stream import Stream
 
-__all__ = ["Chain", "CspaceError", "render"]
+__all__ = ["Chain", "CspaceError", "DeviceError", "DeviceLost", "Stream", "render"]

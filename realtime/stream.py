@@ -1,0 +1,289 @@
+"""The live stream: a chain played through devices, files, or nothing.
+
+Thread: control, for everything here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from .. import _native
+from ..plugins._audio import MAX_CHANNELS, check_rate
+from .chain import Chain
+from .errors import AudioError, CspaceError
+from .filedevice import FileDevice
+from .files import FORMATS
+from .portaudio import DeviceError, DeviceLost, DeviceStream
+
+if TYPE_CHECKING:
+    from .._native import EngineStats
+    from .link import Link
+
+Port = int | str | os.PathLike[str] | None
+BLOCKS = (1, 8192)
+NULL = "null"
+
+
+class StreamStats(TypedDict):
+    """What a stream did so far."""
+
+    engine: EngineStats
+    kind: Literal["device", "file", "null"]
+    name: str  # the devices or files in words
+    sample_rate: float
+    block: int
+    latency_samples: int  # of the chain
+    late_blocks: int  # of all worker processors together
+    stalls: int  # file device: blocks that waited for disk; nothing lost
+    late_starts: int  # file device: blocks begun more than a block late
+    lost: str  # why the device went away, else empty
+
+
+class Stream:
+    """A chain that plays. Use it with `with`; edits of the chain and its plugins are heard at once.
+
+    >>> from cspace.realtime import Chain, Stream
+    >>> from cspace.plugins import Gain
+    >>> chain = Chain([Gain()])
+    >>> with Stream(chain, input="in.wav", output="out.wav") as stream:
+    ...     chain["gain"].gain_db = -6.0
+    ...     stream.wait()
+
+    Parameters
+    ----------
+    chain : stays yours; it is attached to the stream's engine while the stream is open
+    input, output : a device (name, number, or None for the default), an audio file, or "null".
+        Devices go with devices, files with files or "null"
+    sample_rate : Hz; None for the chain's wish, else 48000
+    block : frames per callback; None for the chain's wish, else 64
+    channels : of input and output alike
+    loop, tail_s : see FileDevice
+    on_lost : called once, from another thread, when a device goes away; see `reopen`
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        *,
+        input: Port = None,
+        output: Port = None,
+        sample_rate: float | None = None,
+        block: int | None = None,
+        channels: int = 2,
+        loop: bool = False,
+        tail_s: float = 0.0,
+        on_lost: Callable[[DeviceLost], None] | None = None,
+    ):
+        self.chain = chain
+        self.lock = threading.RLock()  # held by whoever edits the chain: OSC, the panel, you
+        self.sample_rate = check_rate(sample_rate or chain.sample_rate or 48_000)
+        self.block = int(block or chain.block or 64)
+        self.channels = int(channels)
+        if not BLOCKS[0] <= self.block <= BLOCKS[1]:
+            raise AudioError(f"block = {self.block} is not allowed, use {BLOCKS[0]} to {BLOCKS[1]} frames")
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise AudioError(f"channels = {self.channels} is not allowed, use 1 to {MAX_CHANNELS}")
+        self.input, self.output = input, output
+        self.kind = _kind(input, output)
+        self.lost: DeviceLost | None = None
+        self._loop, self._tail_s = loop, tail_s
+        self._on_lost = on_lost
+        self._engine: _native.Engine | None = None
+        self._link: Link | None = None
+        self._device: DeviceStream | FileDevice | None = None
+        self._ended = threading.Event()
+
+    # ---- life --------------------------------------------------------------------------------
+
+    def open(self) -> Stream:
+        """Builds the engine, opens the devices and starts. Nothing stays open if that fails."""
+        if self._device is not None:
+            return self
+        with self.lock:
+            self.lost = None
+            self._ended.clear()
+            engine = _native.Engine(self.sample_rate, self.channels, self.block)
+            self._link = self.chain.attach(engine)
+            self._engine = engine
+            try:
+                self._device = self._make_device(engine)
+                self._device.start()
+            except BaseException:
+                self._release()
+                raise
+        return self
+
+    def _make_device(self, engine: _native.Engine) -> DeviceStream | FileDevice:
+        if self.kind == "device":
+            return DeviceStream(
+                engine,
+                input=_device(self.input),
+                output=_device(self.output),
+                block=self.block,
+                on_lost=self._device_lost,
+            )
+        return FileDevice(
+            engine,
+            input=_file(self.input),
+            output=_file(self.output),
+            block=self.block,
+            loop=self._loop,
+            tail_s=self._tail_s,
+        )
+
+    def reopen(self) -> Stream:
+        """After a loss: looks for the devices anew and plays on, from silence, with the chain as it is now.
+
+        Raises DeviceError while they are still missing; it may be called again.
+        """
+        self.close()
+        if self.kind == "device":
+            from . import portaudio
+
+            portaudio.refresh()
+        return self.open()
+
+    def close(self) -> None:
+        """Stops, lets go of devices and chain, completes the output file. Idempotent.
+
+        Raises FileError if the output file could not be completed.
+        """
+        with self.lock:
+            self._release()
+
+    def _release(self) -> None:
+        device, self._device = self._device, None
+        engine, self._engine = self._engine, None
+        self._link = None
+        self._ended.set()
+        try:
+            if device is not None:
+                device.close()
+        finally:
+            if engine is not None:
+                self.chain.detach(engine)
+
+    def __enter__(self) -> Stream:
+        return self.open()
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+            return
+        with contextlib.suppress(CspaceError):  # the first error is the one to tell
+            self.close()
+
+    def _device_lost(self, lost: DeviceLost) -> None:
+        self.lost = lost
+        self._ended.set()
+        if self._on_lost is not None:
+            self._on_lost(lost)
+
+    # ---- watching it -------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> _native.Engine:
+        """The engine that plays. Raises CspaceError while the stream is closed."""
+        if self._engine is None:
+            raise CspaceError("the stream is not open; use `with Stream(...)` or stream.open()")
+        return self._engine
+
+    @property
+    def link(self) -> Link:
+        """Where the chain's slots are in the engine. Raises CspaceError while the stream is closed."""
+        if self._link is None:
+            raise CspaceError("the stream is not open; use `with Stream(...)` or stream.open()")
+        return self._link
+
+    @property
+    def running(self) -> bool:
+        """Open, the device there, and not at the end of the file."""
+        return self._device is not None and self.lost is None and not self.finished
+
+    @property
+    def finished(self) -> bool:
+        """A file was played to its end."""
+        return isinstance(self._device, FileDevice) and self._device.finished
+
+    @property
+    def name(self) -> str:
+        """The devices or files in words."""
+        return self._device.name if self._device is not None else "closed"
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits for the end of the file, or for the loss of the device, or for `close`.
+
+        Returns False on time-out. Raises DeviceLost, or the FileError that stopped the stream.
+        """
+        device = self._device
+        if isinstance(device, FileDevice):
+            done = device.wait(timeout_s)
+            if device.error is not None:
+                raise device.error
+            return done
+        done = self._ended.wait(timeout_s)
+        if self.lost is not None:
+            raise self.lost
+        return done
+
+    def stats(self) -> StreamStats:
+        """Everything counted so far. Raises CspaceError while the stream is closed."""
+        engine, device = self.engine, self._device
+        counted = engine.stats()
+        paced = device if isinstance(device, FileDevice) else None
+        return StreamStats(
+            engine=counted,
+            kind=self.kind,
+            name=self.name,
+            sample_rate=self.sample_rate,
+            block=self.block,
+            latency_samples=int(engine.latency_samples),
+            late_blocks=sum(s["late_blocks"] for s in counted["slots"]),
+            stalls=paced.stalls if paced else 0,
+            late_starts=paced.late_starts if paced else 0,
+            lost=str(self.lost) if self.lost else "",
+        )
+
+
+# ---- what input and output mean --------------------------------------------------------------
+
+
+def is_file(port: Port) -> bool:
+    """Whether `port` names an audio file rather than a device."""
+    if port is None or isinstance(port, int):
+        return False
+    if isinstance(port, os.PathLike):
+        return True
+    return Path(port).suffix.lower() in FORMATS or os.sep in port or Path(port).is_file()
+
+
+def _kind(input: Port, output: Port) -> Literal["device", "file", "null"]:
+    if input == NULL and output in (NULL, None):
+        return "null"
+    if is_file(input) or is_file(output) or NULL in (input, output):
+        for port, other in ((input, output), (output, input)):
+            if port != NULL and port is not None and not is_file(port):
+                raise DeviceError(
+                    f"device {port!r} cannot go with {str(other)!r}: devices go with devices, files with files or null"
+                )
+        if not is_file(input) and input != NULL:
+            raise DeviceError("an output file needs an input file (or null, for silence)")
+        return "file"
+    return "device"
+
+
+def _device(port: Port) -> int | str | None:
+    return port if port is None or isinstance(port, int) else str(port)
+
+
+def _file(port: Port) -> str | os.PathLike[str] | None:
+    return None if port is None or port == NULL or isinstance(port, int) else port
+
+
+__all__ = ["DeviceError", "DeviceLost", "Stream", "StreamStats", "is_file"]
