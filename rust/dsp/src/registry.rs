@@ -6,13 +6,13 @@ type Make = fn() -> Box<dyn Processor>;
 
 /// One line per processor.
 const MAKERS: &[(&Info, Make)] = &[
+    (&crate::esn::INFO, || Box::new(crate::esn::Esn::new())),
     (&crate::cspace::INFO, || Box::new(crate::cspace::CSpace::new())),
     (&crate::eq::INFO, || Box::new(crate::eq::Eq::new())),
-    (&crate::limiter::INFO, || Box::new(crate::limiter::Limiter::new())),
-    (&crate::esn::INFO, || Box::new(crate::esn::Esn::new())),
-    (&crate::mix::INFO, || Box::new(crate::mix::Mix::new())),
-    (&crate::gain::INFO, || Box::new(crate::gain::Gain::new())),
     (&crate::kuramoto::INFO, || Box::new(crate::kuramoto::Kuramoto::new())),
+    (&crate::gain::INFO, || Box::new(crate::gain::Gain::new())),
+    (&crate::mix::INFO, || Box::new(crate::mix::Mix::new())),
+    (&crate::limiter::INFO, || Box::new(crate::limiter::Limiter::new())),
 ];
 
 /// What processors there are, in the order they are listed to people.

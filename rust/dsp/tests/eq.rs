@@ -98,7 +98,7 @@ fn equals_the_cookbook_in_float64() {
                 let peak = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
                 let error =
                     y[part].iter().zip(&expected).fold(0f64, |m, (a, b)| m.max((f64::from(*a) - b).abs()));
-                assert!(error <= 1e-6 * peak, "setting {n} at {rate} Hz: {error:e}, peak {peak}");
+                assert!(error <= 1e-7 * peak, "setting {n} at {rate} Hz: {error:e}, peak {peak}");
             }
         }
     }

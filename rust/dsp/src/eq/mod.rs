@@ -66,7 +66,7 @@ pub struct Eq {
     params: Bank<COUNT>,
     /// Knob positions on their way, in dB or log2.
     glides: [Glide; COUNT],
-    /// Coefficients of the next sample less one step.
+    /// Coefficients of the last sample; at rest, of the next too.
     cells: [Cell; BANDS],
     /// Where this segment ends.
     targets: [Cell; BANDS],
