@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._audio import as_audio, check_buffer, check_rate
-from ._errors import CspaceError, MissingExtraError, ParameterError, near
+from ._audio import check_rate
+from ._errors import MissingExtraError, ParameterError, near
 
 if TYPE_CHECKING:
     from .._native import Worker
@@ -133,7 +133,31 @@ class External:
         self.channels = channels
         self.hop = hop
         self.faults = 0
-        self._fifo = ExactFifo(self._raw, channels, hop, self._probe())
+        self.withheld = self._probe()
+        self._fifo = ExactFifo(self._raw, channels, hop, self.withheld)
+        self._ready = np.zeros((channels, 0), np.float32)
+
+    def live_latency(self, max_block: int) -> int:
+        """Delay in samples on a worker thread.
+
+        What the plugin withholds in whole hops, one hop to collect, one hop of time for the work
+        itself, and one block.
+        """
+        return -(-self.withheld // self.hop) * self.hop + 2 * self.hop + max_block
+
+    def work(self, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """One hop in; the hops that are complete now, in step with the input: none, one or more."""
+        try:
+            made = self._raw(x)
+        except Exception:  # a foreign plugin may raise anything; the stream must go on
+            if self.faults == 0:
+                _log.exception("%s failed; its input passes on", self.name)
+            self.faults += 1
+            made = x
+        ready = np.concatenate([self._ready, made], axis=1)
+        whole = ready.shape[1] // self.hop
+        self._ready = ready[:, whole * self.hop :]
+        return [np.ascontiguousarray(h) for h in np.split(ready[:, : whole * self.hop], whole, axis=1)] if whole else []
 
     @property
     def latency_samples(self) -> int:
@@ -180,6 +204,7 @@ class External:
         """Starts from silence."""
         self.plugin.reset()
         self._fifo.clear()
+        self._ready = self._ready[:, :0]
 
 
 def external_name(plugin: Any) -> str:
@@ -237,7 +262,7 @@ def set_external(plugin: Any, name: str, value: Any) -> None:
 
 
 class WorkerThread:
-    """Serves one live slot: takes `hop` frames, runs the plugin, gives `hop` frames back.
+    """Serves one live slot: takes hops of input, runs the plugin, gives hops back in step.
 
     A plugin that raises passes its input on (delayed alike) and is counted in `external.faults`.
     """
@@ -255,13 +280,10 @@ class WorkerThread:
             if x is None:
                 continue
             try:
-                y = self.external.process(x)
-            except Exception:  # a foreign plugin may raise anything; the stream must go on
-                if self.external.faults == 0:
-                    _log.exception("%s failed; its input passes on", self.external.name)
-                self.external.faults += 1
-                y = x
-            self.worker.push(y)
+                for hop in self.external.work(x):
+                    self.worker.push(hop)
+            except RuntimeError:  # nobody takes the results: the stream stands still
+                _log.debug("%s: results were not taken", self.external.name)
 
     def stop(self) -> None:
         """Ends the thread after the block it is at."""
@@ -270,19 +292,7 @@ class WorkerThread:
             self._thread.join(timeout=2.0)
 
 
-def process_alone(
-    call: Callable[[NDArray[np.float32]], NDArray[np.float32]], audio: Any, buffer_size: int
-) -> NDArray[np.float32]:
-    """Runs (channels, frames) or (frames,) audio through `call` in pieces of `buffer_size`."""
-    x, mono = as_audio(audio)
-    size = check_buffer(buffer_size)
-    y = [call(np.ascontiguousarray(x[:, i : i + size])) for i in range(0, x.shape[1], size)]
-    out = np.concatenate([x[:, :0], *y], axis=1)
-    return out[0] if mono else out
-
-
 __all__ = [
-    "CspaceError",
     "ExactFifo",
     "External",
     "WorkerThread",
@@ -291,7 +301,6 @@ __all__ = [
     "is_external",
     "load_vst3",
     "pedalboard_class",
-    "process_alone",
     "require_pedalboard",
     "set_external",
 ]

@@ -110,7 +110,8 @@ class Chain(MutableSequence[Any]):
             raise ParameterError(f"{plugin!r} is in the chain already; use copy.copy of it for a second one")
         if name in self.names:
             raise ParameterError(f"the chain has a processor {name!r} already")
-        index = range(len(self._slots) + 1)[slice(index, None)].start if index < 0 else min(index, len(self._slots))
+        size = len(self._slots)
+        index = max(0, index + size) if index < 0 else min(index, size)
         slot = Slot(plugin, name or free_name(type_name(plugin), self.names), bypass)
         done: list[Link] = []
         try:

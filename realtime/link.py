@@ -80,8 +80,7 @@ class Link:
                 slot,
                 lambda: self.engine.insert_inline(index, stage.process, latency, tail, slot.name, stage.reset),
             )
-        # The worker answers within one of its hops; the engine's blocks add their own length.
-        total = latency + stage.hop + self.engine.max_block
+        total = stage.live_latency(self.engine.max_block)
         worker = self._call(slot, lambda: self.engine.insert_worker(index, stage.hop, total, tail, slot.name))
         self._workers[slot] = WorkerThread(worker, stage)
         return worker.slot
