@@ -3,7 +3,9 @@
 //! `cargo run --release -p cspace-dsp --example cspace_cost`
 
 use cspace_dsp::cspace::bank::{Complex, OscillatorBank, Pole};
+use cspace_dsp::cspace::{CSpace, INFO};
 use cspace_dsp::simd::Level;
+use cspace_dsp::{Block, Prepare, Processor};
 use std::time::Instant;
 
 /// Best time of `f` in ns per oscillator-sample, for blocks of 64 frames.
@@ -43,5 +45,38 @@ fn main() {
             });
             println!("{n:>6} {name:>12} {analysis:>9.3} {resynthesis:>13.3}");
         }
+    }
+
+    println!();
+    println!(
+        "{:>6} {:>9} {:>9} {:>9} {:>9} {:>9}   whole processor, 1 channel",
+        "N", "neutral", "gains", "blur", "shift", "moving"
+    );
+    for n in [64, 256, 1024] {
+        let cost = |set: &[(&str, f32)], moving: bool| {
+            let mut p = CSpace::new();
+            let id = |name: &str| INFO.param_id(name).expect("a parameter");
+            p.set_param(id("oscillators"), n as f32);
+            set.iter().for_each(|(name, v)| p.set_param(id(name), *v));
+            p.prepare(&Prepare { sample_rate: 48_000.0, max_block: 64, channels: 1 }).expect("prepared");
+            let mut round = 0.0;
+            best(n, |x| {
+                if moving {
+                    round = 1.0 - round;
+                    for name in ["blur", "focus_gain_db", "shift_hz"] {
+                        p.set_param(id(name), 10.0 + round);
+                    }
+                }
+                p.process(&mut Block::new(x, 64, 64));
+            })
+        };
+        println!(
+            "{n:>6} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>9.3}",
+            cost(&[], false),
+            cost(&[("focus_gain_db", 6.0)], false),
+            cost(&[("blur", 4.0), ("focus_gain_db", 6.0)], false),
+            cost(&[("blur", 4.0), ("focus_gain_db", 6.0), ("shift_hz", 100.0)], false),
+            cost(&[], true),
+        );
     }
 }

@@ -81,6 +81,9 @@ impl Target {
 const KNOTS: usize = 96;
 /// Weight of the size of the solution against its error, per unknown.
 const REGULARISATION: f64 = 1e-3;
+/// Weight of the image's error against the sum's. 3 puts the image 50 dB down and costs the sum
+/// nothing; more only makes the weights large.
+const IMAGE_WEIGHT: f64 = 3.0;
 
 /// Weights for which Σ Re(w z) meets the target between the lowest and the highest centre, by
 /// regularised least squares on a log-frequency grid (each octave counts the same).
@@ -101,6 +104,9 @@ pub fn weights(hz: &[f64], poles: &[Pole], target: Target, sample_rate: f64) -> 
         })
         .collect();
     let center = (hz[0] * hz[n - 1]).sqrt();
+    // The unknowns u are the weights turned back by the target's phase: they hardly change from
+    // one oscillator to the next, so that they can be interpolated.
+    let turns: Vec<Complex> = hz.iter().map(|&f| target.response(f, center)).collect();
     let points = 4 * knots;
     let mut system = Normal::new(2 * knots);
     for i in 0..=points {
@@ -108,29 +114,28 @@ pub fn weights(hz: &[f64], poles: &[Pole], target: Target, sample_rate: f64) -> 
         let omega = TAU * f / sample_rate;
         let mut sides = [vec![Complex::ZERO; knots], vec![Complex::ZERO; knots]];
         for (side, omega) in sides.iter_mut().zip([omega, -omega]) {
-            for (p, &(j, t)) in poles.iter().zip(&hats) {
-                let h = response(p, omega) * 0.5;
+            for ((p, turn), &(j, t)) in poles.iter().zip(&turns).zip(&hats) {
+                let h = response(p, omega) * turn * 0.5;
                 side[j] += h * (1.0 - t);
                 if t > 0.0 {
                     side[j + 1] += h * t;
                 }
             }
         }
-        let [plus, minus] = sides;
-        let wanted = target.response(f, center);
-        match target {
-            // plus·w + conj(minus)·conj(w) = wanted
-            Target::Prompt => system.add(&plus, Some(&minus), wanted),
-            // plus·w = wanted and minus·w = 0
-            Target::Dispersed { .. } => {
-                system.add(&plus, None, wanted);
-                system.add(&minus, None, Complex::ZERO);
-            }
+        let [plus, mut minus] = sides;
+        // plus·u + conj(minus)·conj(u) = wanted
+        system.add(&plus, Some(&minus), target.response(f, center));
+        if target != Target::Prompt {
+            // minus·u = 0
+            minus.iter_mut().for_each(|m| *m *= IMAGE_WEIGHT);
+            system.add(&minus, None, Complex::ZERO);
         }
     }
     let x = system.solve(REGULARISATION);
     let knot = |j: usize| Complex::new(x[j], x[knots + j]);
-    hats.iter().map(|&(j, t)| if t > 0.0 { knot(j) * (1.0 - t) + knot(j + 1) * t } else { knot(j) }).collect()
+    let between =
+        |&(j, t): &(usize, f64)| if t > 0.0 { knot(j) * (1.0 - t) + knot(j + 1) * t } else { knot(j) };
+    hats.iter().zip(turns).map(|(hat, turn)| between(hat) * turn).collect()
 }
 
 /// Normal equations of a real least-squares problem, gathered row by row.

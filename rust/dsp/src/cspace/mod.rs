@@ -35,7 +35,6 @@ pub struct CSpace {
     channels: Vec<States>,
     input: [f32; CHUNK],
     sums: [[f32; CHUNK]; 2],
-    rotation: [[f32; CHUNK]; 2],
 }
 
 // ---- control ---------------------------------------------------------------------------------
@@ -60,7 +59,6 @@ impl CSpace {
             channels: Vec::new(),
             input: [0.0; CHUNK],
             sums: [[0.0; CHUNK]; 2],
-            rotation: [[0.0; CHUNK]; 2],
         }
     }
 
@@ -225,13 +223,7 @@ impl Processor for CSpace {
 impl CSpace {
     /// At most [`CHUNK`] frames, within a segment unless at rest.
     fn run(&mut self, block: &mut Block<'_>) {
-        let (frames, m) = (block.frames(), &mut self.motion);
-        if m.rotating {
-            for i in 0..frames {
-                (self.rotation[0][i], self.rotation[1][i]) = m.rotate();
-            }
-        }
-        let m = &self.motion;
+        let (frames, m) = (block.frames(), &self.motion);
         let (position, [out_re, out_im]) = (m.position, &mut self.sums);
         let open = m.gate.is_level() && m.gate.to == 1.0;
         let silent = m.level.is_level() && m.level.to == 0.0;
@@ -255,9 +247,9 @@ impl CSpace {
                 continue;
             }
             if m.rotating {
-                let (cos, sin) = (&self.rotation[0], &self.rotation[1]);
-                for i in 0..frames {
-                    out_re[i] = out_re[i] * cos[i] - out_im[i] * sin[i];
+                let [cos, sin] = [0, 1].map(|part| &m.rotation[part][position..][..frames]);
+                for ((re, im), (c, s)) in out_re.iter_mut().zip(&*out_im).zip(cos.iter().zip(sin)) {
+                    *re = *re * c - im * s;
                 }
             }
             for (i, (y, sum)) in audio.iter_mut().zip(&*out_re).enumerate() {

@@ -64,11 +64,15 @@ pub(super) struct Motion {
     pub level: Line,
     /// Share of the input that reaches the oscillators.
     pub gate: Line,
+    /// Cosine and sine of the phase at each sample of the segment, while `rotating`.
+    pub rotation: [[f32; SEGMENT]; 2],
     /// Samples gone by in this segment.
     pub position: usize,
 
     sample_rate: f64,
     poles: Vec<Pole>,
+    /// cos − 1 and sin of each angle.
+    turns: Vec<[f64; 2]>,
     hz: Vec<f32>,
     octave: Vec<f32>,
     sum_re: Vec<F32x8>,
@@ -85,8 +89,9 @@ pub(super) struct Motion {
     bands_flat: bool,
     gains: Vec<F32x8>,
     phase: f64,
-    rotor: Complex,
-    spin: Complex,
+    /// Turn of one segment, and its share up to each sample.
+    turned_by: f64,
+    spins: [Complex; SEGMENT],
 }
 
 /// The scale a knob moves on.
@@ -117,6 +122,7 @@ impl Motion {
             weights: Weights::new(n),
             sample_rate,
             poles: poles.to_vec(),
+            turns: poles.iter().map(|p| Pole { decay: 0.0, ..*p }.mu()).map(|mu| [mu.re, mu.im]).collect(),
             hz: hz.iter().map(|&f| f as f32).collect(),
             octave: hz.iter().map(|&f| design::octaves(1000.0, f) as f32).collect(),
             sum_re: resting.re,
@@ -127,6 +133,7 @@ impl Motion {
             band_targets: ones.clone(),
             bands_flat: true,
             gains: ones,
+            turned_by: f64::NAN,
             ..Self::default()
         };
         pack((0..n).map(|_| 1.0), &mut out.band_targets);
@@ -162,7 +169,7 @@ impl Motion {
         let engage = if self.is_neutral() { 0.0 } else { 1.0 };
         self.engaged = Smoothed::new(engage);
         self.level = Line::rest(self.wet());
-        self.gate = Line::rest(1.0 - self.knob(FREEZE));
+        self.gate = Line::rest(self.open());
         self.set_coefs();
         self.set_gains();
         self.set_weights(self.level.to);
@@ -190,6 +197,11 @@ impl Motion {
     fn wet(&self) -> f32 {
         let (mix, sum, engaged) = (self.knob(MIX), self.knob(RESYNTHESIS), self.engaged.current());
         mix * (sum + engaged * (1.0 - sum))
+    }
+
+    /// A band that rings longer is narrower; the root keeps the power of noise in it.
+    fn open(&self) -> f32 {
+        (1.0 - self.knob(FREEZE)) * (-0.5 * self.knob(BLUR)).exp2()
     }
 
     /// Whether the next look at the knobs would change nothing. Thread: audio.
@@ -232,7 +244,7 @@ impl Motion {
         if poles_move {
             self.set_coefs();
         }
-        self.gate.advance(1.0 - self.knob(FREEZE));
+        self.gate.advance(self.open());
         self.level.advance(self.wet());
         let was_moving = std::mem::replace(&mut self.moving, gains_move || !self.level.is_level());
         if self.moving || was_moving {
@@ -256,34 +268,40 @@ impl Motion {
             -self.phase.clamp(-most, most)
         };
         self.rotating = by != 0.0 || self.phase != 0.0;
-        self.rotor = Complex::cis(self.phase);
-        self.spin = Complex::cis(by / SEGMENT as f64);
+        if !self.rotating {
+            return;
+        }
+        if by != self.turned_by {
+            self.turned_by = by;
+            let (mut power, spin) = (Complex::ONE, Complex::cis(by / SEGMENT as f64));
+            for p in &mut self.spins {
+                *p = power;
+                power *= spin;
+            }
+        }
+        let start = Complex::cis(self.phase);
+        for (i, p) in self.spins.iter().enumerate() {
+            let z = start * p;
+            (self.rotation[0][i], self.rotation[1][i]) = (z.re as f32, z.im as f32);
+        }
         let phase = self.phase + by;
         self.phase = phase - std::f64::consts::TAU * (phase / std::f64::consts::TAU).round();
-    }
-
-    /// The rotation of the next sample. Thread: audio.
-    pub fn rotate(&mut self) -> (f32, f32) {
-        let r = self.rotor;
-        self.rotor *= self.spin;
-        (r.re as f32, r.im as f32)
     }
 
     fn set_coefs(&mut self) {
         let (blur, freeze) = (f64::from(self.knob(BLUR).exp2()), f64::from(self.knob(FREEZE)));
         let stretch = (1.0 - freeze) / blur;
-        // A band that rings longer is narrower; this input gain keeps the power of noise in it.
-        let drive = blur.sqrt().recip();
         for (k, p) in self.poles.iter().enumerate() {
             let (v, lane) = (k / LANES, k % LANES);
             let (re, im) = if freeze == 1.0 {
                 (self.held_re[k], self.held_im[k])
             } else {
-                let mu = Pole { decay: p.decay * stretch, angle: p.angle }.mu();
-                (mu.re as f32, mu.im as f32)
+                // As Pole::mu, with the angle's sine and cosine from the table.
+                let shrink = (-p.decay * stretch).exp_m1();
+                let [cos_less_1, sin] = self.turns[k];
+                ((shrink * (1.0 + cos_less_1) + cos_less_1) as f32, ((1.0 + shrink) * sin) as f32)
             };
             (self.coefs.mu_re[v].0[lane], self.coefs.mu_im[v].0[lane]) = (re, im);
-            self.coefs.drive[v].0[lane] = (p.unit_drive() * drive) as f32;
         }
     }
 
@@ -339,15 +357,11 @@ impl Motion {
         io.usize(&mut self.position)?;
         io.u32(&mut self.band_steps_left)?;
         io.f64(&mut self.phase)?;
-        for z in [&mut self.rotor, &mut self.spin] {
-            io.f64(&mut z.re)?;
-            io.f64(&mut z.im)?;
-        }
+        self.rotation.iter_mut().try_for_each(|r| io.f32s(r))?;
         let (c, w) = (&mut self.coefs, &mut self.weights);
         for lanes in [
             &mut c.mu_re,
             &mut c.mu_im,
-            &mut c.drive,
             &mut w.re,
             &mut w.im,
             &mut w.slope_re,
