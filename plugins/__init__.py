@@ -15,6 +15,7 @@ from .esn import Esn
 from .gain import Gain
 from .kuramoto import Kuramoto
 from .limiter import Limiter
+from .mix import Mix
 
 __all__ = [
     "AudioError",
@@ -26,6 +27,7 @@ __all__ = [
     "Kuramoto",
     "Limiter",
     "MissingExtraError",
+    "Mix",
     "NativePlugin",
     "ParameterError",
     "all_plugins",
