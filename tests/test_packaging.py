@@ -185,10 +185,11 @@ def test_imports_are_declared() -> None:
         re.split(r"[^\w.-]", r)[0].lower() for r in importlib.metadata.requires("cspace") or [] if "extra ==" not in r
     }
     owners = importlib.metadata.packages_distributions()
+    stdlib = set(sys.stdlib_module_names) | {"tomllib"}  # tomllib from 3.11 on, tomli before
     for name in sources("realtime") | sources("plugins") | {n for n in sources("src/cspace") if n.endswith(".py")}:
         path = ROOT / name
         if path.suffix != ".py":
             continue
-        for package in top_level_imports(ast.parse(path.read_text(encoding="utf-8"))) - set(sys.stdlib_module_names):
+        for package in top_level_imports(ast.parse(path.read_text(encoding="utf-8"))) - stdlib:
             distributions = {d.lower() for d in owners.get(package, [package])}
             assert distributions & declared, f"{name} imports {package}, which pyproject.toml does not declare"
