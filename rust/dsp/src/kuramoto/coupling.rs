@@ -55,18 +55,14 @@ impl Coupling {
 
     /// Writes Σ_j w_ij e^{jθ_j} for each oscillator i.
     #[inline(always)]
-    pub fn field<const FMA: bool>(&self, osc: &[Osc], out: &mut [Field]) {
+    pub fn field(&self, osc: &[Osc], out: &mut [Field]) {
         for i in 0..self.starts.len().saturating_sub(1) {
             let row = self.starts[i] as usize..self.starts[i + 1] as usize;
             let (mut re, mut im) = (0.0f32, 0.0f32);
             for (j, w) in self.columns[row.clone()].iter().zip(&self.weights[row]) {
                 let (v, lane) = (*j as usize / LANES, *j as usize % LANES);
                 let (c, s) = (osc[v].cos.0[lane], osc[v].sin.0[lane]);
-                if FMA {
-                    (re, im) = (w.mul_add(c, re), w.mul_add(s, im));
-                } else {
-                    (re, im) = (re + w * c, im + w * s);
-                }
+                (re, im) = (re + w * c, im + w * s);
             }
             out[i / LANES].re.0[i % LANES] = re;
             out[i / LANES].im.0[i % LANES] = im;

@@ -199,7 +199,8 @@ impl Kuramoto {
         let p = &mut self.pull;
         (p.coupling.re, p.coupling.im) = (k * units * cos, -k * units * sin);
         p.entrain = e * units;
-        p.floor2 = amplitude(2.0 * self.knobs.get(ENTRAIN_FLOOR_DB));
+        // w³ = 1/2 at the floor.
+        p.floor2 = 0.587_401 * amplitude(2.0 * self.knobs.get(ENTRAIN_FLOOR_DB));
         p.follow = self.shape.follow;
         p.follow_ramp = std::array::from_fn(|i| (goal[i] - p.follow[i]) / GRID as f32);
         self.shape.follow = goal;

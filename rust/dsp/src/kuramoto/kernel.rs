@@ -5,6 +5,7 @@
 //! explicit step), takes the new sines and cosines, and sums them to Z(n+1).
 
 use super::coupling::Coupling;
+use super::ops::{Ops, Portable};
 use super::phase::Turns;
 use crate::simd::{F32x8, Kernel, Level};
 
@@ -50,6 +51,10 @@ pub(super) struct Band {
     pub mu_re: F32x8,
     pub mu_im: F32x8,
     pub drive: F32x8,
+    /// w |z|, the level above the floor.
+    pub heard: F32x8,
+    /// w³ / |z|: the pull is grip times the distance of the phasor z from the oscillator's ray.
+    pub grip: F32x8,
 }
 
 /// What pulls eight oscillators when a matrix couples them.
@@ -73,9 +78,9 @@ pub(super) struct Pull {
     pub coupling: Complex,
     /// Entrainment in phase units per sample.
     pub entrain: f32,
-    /// Square of the band level at which entrainment has half its strength.
+    /// Softening of the band level: w = |z| / √(|z|² + floor2) goes as w³ into the pull.
     pub floor2: f32,
-    /// Level factor of an oscillator: `follow0 + follow1 |z|`, and its change per sample.
+    /// Level factor of an oscillator: `follow0 + follow1 w |z|`, and its change per sample.
     pub follow: [f32; 2],
     pub follow_ramp: [f32; 2],
 }
@@ -105,6 +110,32 @@ pub(super) struct Pass<'a> {
     pub r2: &'a mut f32,
 }
 
+/// A loop over [`Ops`], to be compiled for each instruction set.
+pub(super) trait Loop {
+    type Output;
+    /// Mark the implementation `#[inline(always)]`, and everything it calls.
+    fn run<O: Ops>(self, o: O) -> Self::Output;
+}
+
+/// Runs a loop with the instructions of `level`. Thread: audio. Never allocates, locks or logs.
+pub(super) fn run<L: Loop>(level: Level, this: L) -> L::Output {
+    match level {
+        Level::Plain => this.run(Portable::<{ cfg!(target_arch = "aarch64") }>),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(token) => {
+            struct Run<L>(L, pulp::x86::V3);
+            impl<L: Loop> pulp::NullaryFnOnce for Run<L> {
+                type Output = L::Output;
+                #[inline(always)]
+                fn call(self) -> L::Output {
+                    self.0.run(self.1)
+                }
+            }
+            token.vectorize(Run(this, token))
+        }
+    }
+}
+
 /// Which parts of the pass are compiled in.
 struct Variant<'a, const HARM: bool, const RAMP: bool, const ENTRAIN: bool, const MATRIX: bool>(Pass<'a>);
 
@@ -122,7 +153,7 @@ impl Pass<'_> {
         macro_rules! go {
             ($($h:literal $r:literal $e:literal $m:literal),*) => {
                 match (self.harmonics > 1, parts.ramp, parts.entrain, parts.matrix) {
-                    $(($h, $r, $e, $m) => level.run(Variant::<$h, $r, $e, $m>(self)),)*
+                    $(($h, $r, $e, $m) => run(level, Variant::<$h, $r, $e, $m>(self)),)*
                 }
             };
         }
@@ -160,29 +191,17 @@ struct Shared {
     harmonics: usize,
 }
 
-/// Lanes' square roots.
-#[inline(always)]
-fn sqrt(v: F32x8) -> F32x8 {
-    F32x8(std::array::from_fn(|i| v.0[i].sqrt()))
-}
-
-/// Lanes' quotients.
-#[inline(always)]
-fn div(a: F32x8, b: F32x8) -> F32x8 {
-    F32x8(std::array::from_fn(|i| a.0[i] / b.0[i]))
-}
-
 /// Σ_h c_h sin(hθ) / sin θ with c_1 = 1, by Clenshaw's recurrence.
 #[inline(always)]
-fn harmonics<const FMA: bool, const RAMP: bool>(cos: F32x8, p: &Partials, env: &Shared) -> F32x8 {
-    let x = cos + cos;
+fn harmonics<O: Ops, const RAMP: bool>(o: O, cos: F32x8, p: &Partials, env: &Shared) -> F32x8 {
+    let x = o.add(cos, cos);
     let (mut b1, mut b2) = (F32x8::ZERO, F32x8::ZERO);
     for h in (0..env.harmonics - 1).rev() {
-        let c = if RAMP { p.ramp[h].mul_add::<FMA>(env.at, p.level[h]) } else { p.level[h] };
-        let b = x.mul_add::<FMA>(b1, c - b2);
+        let c = if RAMP { o.fma(p.ramp[h], env.at, p.level[h]) } else { p.level[h] };
+        let b = o.fma(x, b1, o.sub(c, b2));
         (b1, b2) = (b, b1);
     }
-    x.mul_add::<FMA>(b1, F32x8::splat(1.0) - b2)
+    o.fma(x, b1, o.sub(F32x8::splat(1.0), b2))
 }
 
 impl<const HARM: bool, const RAMP: bool, const ENTRAIN: bool, const MATRIX: bool>
@@ -191,8 +210,9 @@ impl<const HARM: bool, const RAMP: bool, const ENTRAIN: bool, const MATRIX: bool
     /// Sample n of eight oscillators; `mask` keeps padding out of the sums.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    fn step<const FMA: bool>(
-        o: &mut Osc,
+    fn step<O: Ops>(
+        o: O,
+        osc: &mut Osc,
         ramp: &Ramp,
         partials: &Partials,
         band: &mut Band,
@@ -201,73 +221,67 @@ impl<const HARM: bool, const RAMP: bool, const ENTRAIN: bool, const MATRIX: bool
         mask: Option<F32x8>,
         sums: Sums,
     ) -> Sums {
-        let (sin, cos) = (o.sin, o.cos);
+        let (sin, cos) = (osc.sin, osc.cos);
         let mut y = sin;
         if HARM {
-            y = y * harmonics::<FMA, RAMP>(cos, partials, env);
+            y = o.mul(y, harmonics::<O, RAMP>(o, cos, partials, env));
         }
         let (mut pull_re, mut pull_im) = (env.pull_re, env.pull_im);
         if MATRIX {
-            pull_re = (field.re * env.turn_re).sub_mul::<FMA>(field.im, env.turn_im);
-            pull_im = (field.im * env.turn_re).add_mul::<FMA>(field.re, env.turn_im);
+            pull_re = o.fnma(field.im, env.turn_im, o.mul(field.re, env.turn_re));
+            pull_im = o.fma(field.re, env.turn_im, o.mul(field.im, env.turn_re));
         }
-        let mut pull = (cos * pull_im).sub_mul::<FMA>(sin, pull_re);
+        let mut pull = o.fnma(sin, pull_re, o.mul(cos, pull_im));
         if ENTRAIN {
             let (re, im) = (band.re, band.im);
-            let re2 = band.mu_re.mul_add::<FMA>(re, re).sub_mul::<FMA>(band.mu_im, im);
-            let im2 = band.mu_re.mul_add::<FMA>(im, im).add_mul::<FMA>(band.mu_im, re);
-            let im2 = band.drive.mul_add::<FMA>(env.input, im2);
+            let re2 = o.fnma(band.mu_im, im, o.fma(band.mu_re, re, re));
+            let im2 = o.fma(band.mu_im, re, o.fma(band.mu_re, im, im));
+            let im2 = o.fma(band.drive, env.input, im2);
             (band.re, band.im) = (re2, im2);
-            let m2 = (re2 * re2).add_mul::<FMA>(im2, im2);
-            let m = sqrt(m2);
-            let toward = (im2 * cos).sub_mul::<FMA>(re2, sin);
-            pull = pull.add_mul::<FMA>(toward, div(m * env.entrain, m2 + env.floor2));
-            y = y * env.follow1.mul_add::<FMA>(m, env.follow0);
+            let m2 = o.fma(im2, im2, o.mul(re2, re2));
+            // The band's level is that of the sample before: it moves slowly, and so its root
+            // keeps nobody waiting.
+            let toward = o.fnma(re2, sin, o.mul(im2, cos));
+            pull = o.fma(toward, o.mul(band.grip, env.entrain), pull);
+            y = o.mul(y, o.fma(env.follow1, band.heard, env.follow0));
+            let q = o.rsqrt(o.add(m2, env.floor2));
+            band.heard = o.mul(m2, q);
+            band.grip = o.mul(band.heard, o.mul(q, q));
         }
-        let (mut left, mut right) = (o.left, o.right);
+        if MATRIX {
+            pull = o.clamp(pull, F32x8::splat(MOST));
+        }
+        let (mut left, mut right) = (osc.left, osc.right);
         if RAMP {
-            left = ramp.left.mul_add::<FMA>(env.at, left);
-            right = ramp.right.mul_add::<FMA>(env.at, right);
+            left = o.fma(ramp.left, env.at, left);
+            right = o.fma(ramp.right, env.at, right);
         }
-        o.phase = o.phase.plus(o.step).plus(Turns::from_units(pull));
-        (o.sin, o.cos) = o.phase.sin_cos::<FMA>();
+        osc.phase = o.turn_add(o.turn_add(osc.phase, osc.step), o.to_turns(pull));
+        let (s, c) = osc.phase.sin_cos(o);
+        (osc.sin, osc.cos) = (s, c);
         let (s, c) = match mask {
-            Some(m) => (o.sin * m, o.cos * m),
-            None => (o.sin, o.cos),
+            Some(m) => (o.mul(s, m), o.mul(c, m)),
+            None => (s, c),
         };
         Sums {
-            cos: sums.cos + c,
-            sin: sums.sin + s,
-            left: left.mul_add::<FMA>(y, sums.left),
-            right: right.mul_add::<FMA>(y, sums.right),
+            cos: o.add(sums.cos, c),
+            sin: o.add(sums.sin, s),
+            left: o.fma(left, y, sums.left),
+            right: o.fma(right, y, sums.right),
         }
     }
 }
 
-/// Products added to or taken from a running value; only the order of arguments is new.
-trait Fused: Sized {
-    fn add_mul<const FMA: bool>(self, a: F32x8, b: F32x8) -> Self;
-    fn sub_mul<const FMA: bool>(self, a: F32x8, b: F32x8) -> Self;
-}
+/// Most a matrix may pull per sample, just under half a turn.
+const MOST: f32 = 2.147e9;
 
-impl Fused for F32x8 {
-    #[inline(always)]
-    fn add_mul<const FMA: bool>(self, a: F32x8, b: F32x8) -> Self {
-        a.mul_add::<FMA>(b, self)
-    }
-    #[inline(always)]
-    fn sub_mul<const FMA: bool>(self, a: F32x8, b: F32x8) -> Self {
-        a.neg_mul_add::<FMA>(b, self)
-    }
-}
-
-impl<const HARM: bool, const RAMP: bool, const ENTRAIN: bool, const MATRIX: bool> Kernel
+impl<const HARM: bool, const RAMP: bool, const ENTRAIN: bool, const MATRIX: bool> Loop
     for Variant<'_, HARM, RAMP, ENTRAIN, MATRIX>
 {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<O: Ops>(self, o: O) {
         let p = self.0;
         let n = p.osc.len();
         let (osc, ramps, partials) = (&mut p.osc[..n], &p.ramps[..n], &p.partials[..n]);
@@ -294,7 +308,7 @@ impl<const HARM: bool, const RAMP: bool, const ENTRAIN: bool, const MATRIX: bool
             let at = (p.offset + j) as f32;
             r2 += z.re * z.re + z.im * z.im;
             if MATRIX {
-                p.coupling.field::<FMA>(osc, field);
+                p.coupling.field(osc, field);
             } else {
                 env.pull_re = F32x8::splat(z.re * k.re - z.im * k.im);
                 env.pull_im = F32x8::splat(z.re * k.im + z.im * k.re);
@@ -307,12 +321,12 @@ impl<const HARM: bool, const RAMP: bool, const ENTRAIN: bool, const MATRIX: bool
             env.at = F32x8::splat(at);
             let mut sums = Sums::default();
             for v in 0..n - 1 {
-                let (o, b) = (&mut osc[v], &mut bands[v]);
-                sums = Self::step::<FMA>(o, &ramps[v], &partials[v], b, &field[v], &env, None, sums);
+                let (a, b) = (&mut osc[v], &mut bands[v]);
+                sums = Self::step(o, a, &ramps[v], &partials[v], b, &field[v], &env, None, sums);
             }
             let v = n - 1;
-            let (o, b) = (&mut osc[v], &mut bands[v]);
-            sums = Self::step::<FMA>(o, &ramps[v], &partials[v], b, &field[v], &env, Some(p.last), sums);
+            let (a, b) = (&mut osc[v], &mut bands[v]);
+            sums = Self::step(o, a, &ramps[v], &partials[v], b, &field[v], &env, Some(p.last), sums);
             z = Complex { re: sums.cos.sum() * scale, im: sums.sin.sum() * scale };
             (*left, *right) = (sums.left.sum(), sums.right.sum());
         }
@@ -334,7 +348,7 @@ impl Kernel for Start<'_> {
         let (mut re, mut im) = (F32x8::ZERO, F32x8::ZERO);
         let n = self.osc.len();
         for (v, o) in self.osc.iter_mut().enumerate() {
-            (o.sin, o.cos) = o.phase.sin_cos::<FMA>();
+            (o.sin, o.cos) = o.phase.sin_cos(Portable::<FMA>);
             let mask = if v + 1 == n { self.last } else { F32x8::splat(1.0) };
             (re, im) = (re + o.cos * mask, im + o.sin * mask);
         }
@@ -357,16 +371,15 @@ impl Kernel for Tune<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (one, half) = (F32x8::splat(1.0), F32x8::splat(0.5));
+        let two = F32x8::splat(2.0);
         let (inv_q, min) = (F32x8::splat(1.0 / self.q), self.min_band);
         for ((o, f), b) in self.osc.iter().zip(self.freq).zip(self.bands) {
-            let (s, c) = o.step.half().sin_cos::<FMA>();
+            let (s, c) = o.step.half().sin_cos(Portable::<FMA>);
             let width = *f * inv_q;
             let d = F32x8(std::array::from_fn(|i| width.0[i].max(min))) * F32x8::splat(std::f32::consts::PI);
             // ρ − 1 for ρ = (1 − d/2) / (1 + d/2), which is e^{−d} for all but very wide bands.
-            let loss = div(d, one + d * half);
-            let rho = one - loss;
-            let two = F32x8::splat(2.0);
+            let loss = F32x8(std::array::from_fn(|i| d.0[i] / (1.0 + 0.5 * d.0[i])));
+            let rho = F32x8::splat(1.0) - loss;
             b.mu_re = F32x8::ZERO - loss - rho * two * s * s;
             b.mu_im = rho * two * s * c;
             b.drive = loss * two;

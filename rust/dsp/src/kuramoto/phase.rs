@@ -3,6 +3,7 @@
 //! One turn is 2^32, so wrapping is free and exact, and folding to a quarter turn costs no
 //! precision: the only rounding is that of the last conversion and of the polynomial.
 
+use super::ops::Ops;
 use crate::simd::{F32x8, LANES};
 
 /// Eight phases or phase steps; one turn is 2^32.
@@ -22,16 +23,10 @@ const UNIT: f32 = (std::f64::consts::TAU / TURN) as f32;
 const SINE: [f32; 4] = [-0.166_666_57, 8.333_017e-3, -1.980_661_5e-4, 2.600_054_8e-6];
 
 impl Turns {
-    /// Adds, wrapping at whole turns.
+    /// The same phase in all lanes.
     #[inline(always)]
-    pub fn plus(self, b: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i].wrapping_add(b.0[i])))
-    }
-
-    /// Rounds towards zero; saturates at half a turn; NaN gives 0.
-    #[inline(always)]
-    pub fn from_units(v: F32x8) -> Self {
-        Self(std::array::from_fn(|i| v.0[i] as i32))
+    pub fn splat(v: i32) -> Self {
+        Self([v; LANES])
     }
 
     /// Half of a phase step.
@@ -42,35 +37,36 @@ impl Turns {
 
     /// Cosine by folding |phase| to a quarter turn either way, where it is a sine.
     #[inline(always)]
-    fn cos<const FMA: bool>(self) -> F32x8 {
-        let x = F32x8(std::array::from_fn(|i| QUARTER.wrapping_sub(self.0[i].wrapping_abs()) as f32 * UNIT));
-        let x2 = x * x;
+    fn cos<O: Ops>(self, o: O) -> F32x8 {
+        let folded = o.turn_sub(Self::splat(QUARTER), o.turn_abs(self));
+        let x = o.mul(o.to_float(folded), F32x8::splat(UNIT));
+        let x2 = o.mul(x, x);
         let mut p = F32x8::splat(SINE[3]);
         for c in SINE[..3].iter().rev() {
-            p = p.mul_add::<FMA>(x2, F32x8::splat(*c));
+            p = o.fma(p, x2, F32x8::splat(*c));
         }
-        p.mul_add::<FMA>(x2 * x, x)
+        o.fma(p, o.mul(x2, x), x)
     }
 
     /// Sine and cosine, each within 1.5e-7.
     #[inline(always)]
-    pub fn sin_cos<const FMA: bool>(self) -> (F32x8, F32x8) {
-        let shifted = Self(std::array::from_fn(|i| self.0[i].wrapping_sub(QUARTER)));
-        (shifted.cos::<FMA>(), self.cos::<FMA>())
+    pub fn sin_cos<O: Ops>(self, o: O) -> (F32x8, F32x8) {
+        (o.turn_sub(self, Self::splat(QUARTER)).cos(o), self.cos(o))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Kernel, Level};
+    use crate::kuramoto::kernel::{Loop, run};
+    use crate::simd::Level;
 
     struct Eval(Turns);
-    impl Kernel for Eval {
+    impl Loop for Eval {
         type Output = (F32x8, F32x8);
         #[inline(always)]
-        fn run<const FMA: bool>(self) -> Self::Output {
-            self.0.sin_cos::<FMA>()
+        fn run<O: Ops>(self, o: O) -> Self::Output {
+            self.0.sin_cos(o)
         }
     }
 
@@ -79,7 +75,7 @@ mod tests {
         for level in [Level::Plain, Level::detect()] {
             let mut worst = 0.0f64;
             let mut check = |p: Turns| {
-                let (s, c) = level.run(Eval(p));
+                let (s, c) = run(level, Eval(p));
                 for i in 0..LANES {
                     let (es, ec) = (f64::from(p.0[i]) / TURN * std::f64::consts::TAU).sin_cos();
                     worst = worst.max((f64::from(s.0[i]) - es).abs()).max((f64::from(c.0[i]) - ec).abs());
