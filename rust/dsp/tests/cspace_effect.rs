@@ -6,7 +6,7 @@ use cspace_dsp::cspace::bank::Complex;
 use cspace_dsp::cspace::design::{self, Target};
 use cspace_dsp::cspace::{CSpace, INFO};
 use cspace_dsp::simd::Level;
-use cspace_dsp::{Prepare, Processor};
+use cspace_dsp::{Prepare, Processor, StateIo};
 use std::f64::consts::TAU;
 
 const RATE: f64 = 48_000.0;
@@ -103,6 +103,20 @@ fn the_neutral_sum_gives_the_input_back_as_stated() {
         let (pink, white, ripple) = reconstruction(set, target);
         println!("{set:?}: pink {pink:.1} dB, white {white:.1} dB, gain within {ripple:.2} dB");
         assert!(pink >= pink_least && white >= white_least && ripple <= ripple_most, "{set:?}");
+    }
+}
+
+#[test]
+fn the_dispersed_sum_is_analytic() {
+    for (n, most) in [(64, -48.0), (128, -50.0)] {
+        let hz = design::log_spaced(n, 40.0, 16e3);
+        let poles = design::constant_q(&hz, 8.0, RATE);
+        let w = design::weights(&hz, &poles, Target::Dispersed { cycles: 1.0 }, RATE);
+        let image = |f: &f64| design::image_ratio(&poles, &w, *f, RATE).powi(2);
+        let points = design::log_spaced(500, 100.0, 10e3);
+        let mean = db(points.iter().map(image).sum::<f64>() / points.len() as f64);
+        println!("{n}: image {mean:.1} dB");
+        assert!(mean < most, "{n}: image {mean} dB");
     }
 }
 
@@ -286,4 +300,50 @@ fn weights_work_for_any_number_of_oscillators() {
             assert!(w.len() == n && w.iter().all(|w| w.norm() < 10.0), "{n}");
         }
     }
+}
+
+#[test]
+fn band_gains_move_the_same_for_any_blocks_and_through_a_saved_state() {
+    let x = signal(1, 4000, RATE);
+    let go = |size: usize, save_at: usize| {
+        let mut p = made(&[("oscillators", 50.0), ("shift_hz", 77.0)]);
+        let mut out = Vec::new();
+        for (round, part) in x.chunks(250).enumerate() {
+            match round {
+                3 => assert!(p.set_array(0, &[-30.0; 50])),
+                5 => apply(&mut p, &[("shift_hz", 0.0), ("blur", 3.0)]),
+                6 => assert!(p.set_array(0, &[f32::NAN; 50])),
+                _ => {}
+            }
+            if round == save_at {
+                let mut bytes = Vec::new();
+                p.state(&mut StateIo::Save(&mut bytes)).unwrap();
+                p = made(&[("oscillators", 50.0)]);
+                p.state(&mut StateIo::Load(&bytes)).unwrap();
+            }
+            out.extend(run(&mut p, part, 1, |_| size));
+        }
+        out
+    };
+    let whole = go(250, 99);
+    for (size, save_at) in [(1, 99), (7, 4), (31, 6), (64, 7), (100, 2)] {
+        assert_eq!(go(size, save_at), whole, "blocks of {size}, saved at {save_at}");
+    }
+    assert!(whole.iter().all(|v| v.is_finite()));
+}
+
+#[test]
+fn taps_read_a_tone_at_its_amplitude() {
+    let mut p = made(&[]);
+    let hz = f64::from(tap(&p, "center_hz")[40]);
+    let mut quiet = tone(hz, 1.0);
+    let y = run(&mut p, &quiet, 1, |_| 100);
+    assert_eq!(y, quiet);
+    // A real tone of amplitude 0.5 is two phasors of 0.25.
+    let level = tap(&p, "magnitude_db")[40];
+    assert!((level - 20.0 * 0.25f32.log10()).abs() < 0.5, "{level} dB");
+    quiet.fill(0.0);
+    (0..4).for_each(|_| _ = play(&mut p, &quiet));
+    assert_eq!(tap(&p, "magnitude_db")[40], -120.0);
+    assert_eq!(tap(&p, "states").len(), 128);
 }

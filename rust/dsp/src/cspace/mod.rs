@@ -8,6 +8,39 @@
 //! With every knob at its neutral place the input passes bit for bit, without latency. As soon as
 //! one leaves it, the sum fades in over 20 ms, and fades out when all are back; `resynthesis` = 1
 //! lets the neutral sum itself be heard.
+//!
+//! # What the neutral sum is
+//!
+//! With `synthesis` = `dispersed` it is the input all-passed: each frequency comes min(q / 8, 1) of
+//! its own periods late (1 ms at 1 kHz, 10 ms at 100 Hz), which lets bands be told apart and makes
+//! the sum analytic. With `prompt` (and always with `legacy`) it is the input itself, undelayed.
+//! Measured from 100 Hz to 10 kHz at 48 kHz, as signal to error against that target, for noise and
+//! (the system being linear) for an impulse of the same spectrum:
+//!
+//! | oscillators | q | synthesis | pink | white | gain within | image of `shift_hz` |
+//! |---|---|---|---|---|---|---|
+//! | 64 | 8 | dispersed | 34.8 dB | 33.5 dB | 0.40 dB | −50 dB mean, −38 dB worst heard |
+//! | 128 | 8 | dispersed | 42.7 dB | 38.8 dB | 0.16 dB | −52 dB mean |
+//! | 1024 | 8 | dispersed | 41.3 dB | 37.5 dB | 0.19 dB | |
+//! | 64 | 8 | prompt | 36.0 dB | 32.3 dB | 0.30 dB | −3 dB: a ring modulator |
+//! | 128 | 8 | prompt | 51.8 dB | 47.7 dB | 0.02 dB | as above |
+//! | 64 | legacy | prompt | 55.7 dB | 51.7 dB | 0.01 dB | as above |
+//!
+//! Have about q oscillators per octave or more: 64 over 8.6 octaves at q 16 leave 18 dB.
+//! Outside low_hz..high_hz the sum falls off. An oscillator is one pole, so bands have skirts of
+//! 6 dB per octave at first: one octave heard alone at q 8 is 0.9 dB at its centre, −16 dB two
+//! octaves below and −35 dB two above. Blur 3, 10 and 30 change the level of noise by −1.8, −3.2
+//! and −3.7 dB. A frozen oscillator drifts by 0.03 dB in a minute.
+//!
+//! # Accuracy and price
+//!
+//! Against the float64 recurrence after ten minutes of noise and tones (64 oscillators, q 8): the
+//! state vector is off by 5e-7 of itself, the worst oscillator by 2e-6 of its rms level; from 10 Hz
+//! at 192 kHz 5e-6, at q 100 7e-6. It grows with q (rounding of μ) and with the root of the ring
+//! time (rounding of the state), not with the length of the audio. `examples/cspace_cost.rs`
+//! measures the price: 0.14 to 0.17 ns per oscillator and sample with AVX2 at 2.6 GHz, analysis
+//! alone or with the sum (1024 to 64 oscillators); up to 0.20 under blur, freeze and gains; 0.18 to 0.29 while shifting; about 0.8
+//! while blur, shift and gains all move.
 
 pub mod bank;
 pub mod design;

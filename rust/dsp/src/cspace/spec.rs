@@ -32,7 +32,7 @@ pub(super) const ARRAY_GAINS: usize = 0;
 
 /// Below this a gain is silence.
 pub(super) const SILENCE_DB: f32 = -120.0;
-/// Highest gain of a band from all knobs together.
+/// Highest gain of a band from tilt and focus together; the array may add 24 dB.
 pub(super) const TOP_DB: f32 = 36.0;
 
 pub(super) static PARAMS: [ParamSpec; COUNT] = [
@@ -102,7 +102,7 @@ pub static INFO: Info = Info {
         TapSpec {
             name: "states",
             doc: "Oscillator states, Re (oscillators) then Im (oscillators), mean of the channels; a tone \
-                  at the centre of a band has the magnitude of its amplitude.",
+                  at the centre of a band has half its amplitude as magnitude.",
         },
         TapSpec {
             name: "magnitude_db",
