@@ -46,6 +46,7 @@ _BYTES = {
     "DOUBLE": 8,
 }
 _UNBOUNDED = ("FLOAT", "DOUBLE")  # these keep samples beyond full scale
+_PACKED = ("FLAC", "OGG", "MP3")
 WAV_LIMIT = 4 * 1024**3 - 64 * 1024  # sizes in a WAV header are 32 bits wide
 _SPARE_DISK = 1024 * 1024
 
@@ -158,7 +159,8 @@ class Writer:
             raise FileError(f"{self.path}: is a folder")
         if not self.path.parent.is_dir():
             raise FileError(f"{self.path}: the folder {self.path.parent} does not exist")
-        size = (frames or 0) * channels * _BYTES.get(self.subtype, 0)
+        packed = self.format in _PACKED  # its size is not known before
+        size = 0 if packed else (frames or 0) * channels * _BYTES.get(self.subtype, 0)
         if self.format == "WAV" and size > WAV_LIMIT:
             self.format = "RF64"
         free = shutil.disk_usage(self.path.parent).free
