@@ -356,9 +356,9 @@ def silent_wav(path: Path, hours: float) -> int:
     return frames
 
 
-@pytest.mark.parametrize("hours", [1.0, pytest.param(10.0, marks=[pytest.mark.heavy, pytest.mark.timeout(900)])])
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, hours: float) -> None:
-    frames = silent_wav(tmp_path / "long.wav", hours)
+@pytest.mark.timeout(600)
+def test_a_10_hour_file_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    frames = silent_wav(tmp_path / "long.wav", 10.0)
     silent_wav(tmp_path / "short.wav", 0.01)
     done = subprocess.run(
         [sys.executable, "-c", HOURS, *(tmp_path / n for n in ("long.wav", "short.wav", "out.flac"))],
@@ -367,7 +367,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, hours: float) -> Non
     )
     assert done.returncode == 0, done.stderr
     got, megabytes, seconds = done.stdout.split()
-    print(f"{hours} h: {megabytes} MB more than for half a minute, {float(seconds):.1f} s")
+    print(f"10 h: {megabytes} MB more than for half a minute, {float(seconds):.1f} s")
     assert int(got) == frames
     assert int(megabytes) < 30
     with contextlib.suppress(OSError):
