@@ -30,11 +30,10 @@ OUT = Path(__file__).parent / "out"
 
 def cpu() -> str:
     try:
-        names = [
-            line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").open() if line.startswith("model name")
-        ]
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        names = []
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or "unknown CPU"
 
 
