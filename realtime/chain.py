@@ -244,8 +244,15 @@ class Chain(MutableSequence[Any]):
 
     def _each(self, what: str) -> Iterator[int]:
         for s in self._slots:
-            stage = s.plugin if isinstance(s.plugin, NativePlugin) else s.external(self.sample_rate or 48_000.0, 2)
-            yield int(getattr(stage, what))
+            yield int(getattr(s.plugin if isinstance(s.plugin, NativePlugin) else self._stage(s), what))
+
+    def _stage(self, slot: Slot) -> Any:
+        """A plugin from elsewhere as a stage, in stereo if it can."""
+        rate = self.sample_rate or 48_000.0
+        try:
+            return slot.external(rate, 2)
+        except ParameterError:
+            return slot.external(rate, 1)
 
     # ---- audio -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ missing() { # prints the Debian packages that are not there
   command -v jackd >/dev/null || echo jackd2
   command -v jack_rec >/dev/null || echo "$jack_tools"
   command -v oscsend >/dev/null || echo liblo-tools
+  [ -d /usr/lib/vst3/ZamDelay.vst3 ] || echo zam-plugins # VST3 files to test with
   "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   command -v cc >/dev/null || echo build-essential
 }
