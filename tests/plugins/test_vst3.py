@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from cspace.plugins import Gain
 from cspace.plugins.external import load_vst3
 from cspace.realtime import Chain, CspaceError
