@@ -299,3 +299,23 @@ fn wrong_arrays_are_named() {
     let error = try_make(48_000.0, 1, &[("oscillators", n as f32)], &[("matrix", &big)]).err().unwrap();
     assert!(error.contains("at most 512"), "{error}");
 }
+
+#[test]
+fn compressed_and_full_matrices_agree() {
+    // A ring of 61: 2 of 61 weights a row stay compressed; with tiny ones all around it is kept full.
+    let n = 61usize;
+    let ring = |rest: f32| -> Vec<f32> {
+        let weight = |i: usize, j: usize| match (n + j - i) % n {
+            1 => 0.5,
+            d if d == n - 1 => -0.3,
+            _ => rest,
+        };
+        (0..n * n).map(|k| weight(k / n, k % n)).collect()
+    };
+    let set = [("oscillators", n as f32), ("coupling_hz", 30.0), ("phase_lag_rad", 0.3)];
+    let mut bank = [0.0, 1e-12].map(|rest| make(48_000.0, &set, &[("matrix", &ring(rest))]));
+    bank.iter_mut().for_each(|p| rest(p, 2000));
+    for (a, b) in tap(&bank[0], "phases_rad").iter().zip(tap(&bank[1], "phases_rad")) {
+        assert!(wrap(f64::from(a - b)).abs() < 1e-4, "{a} {b}");
+    }
+}

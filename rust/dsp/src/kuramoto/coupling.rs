@@ -1,15 +1,24 @@
 //! An explicit coupling matrix instead of the mean field.
 
 use super::kernel::{Field, Osc};
-use crate::simd::LANES;
+use super::ops::Ops;
+use crate::simd::{F32x8, LANES};
 
-/// Rows of weights in compressed form: row i sums over the oscillators that pull oscillator i.
+/// Weights by row: row i sums over the oscillators that pull oscillator i. Kept compressed (CSR), or
+/// as full rows side by side where that is the shorter way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Coupling {
     starts: Vec<u32>,
     columns: Vec<u32>,
     weights: Vec<f32>,
+    /// For each vector of eight rows, one column after the other; empty if compressed.
+    tiles: Vec<F32x8>,
 }
+
+/// Most oscillators a full matrix may have.
+pub(super) const DENSE_MOST: usize = 512;
+/// A full row costs as much per column as this part of a compressed entry.
+const FULL_FROM: f64 = 0.1;
 
 impl Coupling {
     /// From a dense row-major n×n matrix; zeros are not kept.
@@ -46,16 +55,43 @@ impl Coupling {
         let mut starts = vec![0u32; n + 1];
         edges.iter().for_each(|e| starts[e.0 + 1] += 1);
         (0..n).for_each(|i| starts[i + 1] += starts[i]);
+        let mut tiles = Vec::new();
+        if n <= DENSE_MOST && edges.len() as f64 > FULL_FROM * (n * n) as f64 {
+            tiles = vec![F32x8::ZERO; n * n.div_ceil(LANES)];
+            for (i, j, w) in &edges {
+                tiles[i / LANES * n + j].0[i % LANES] += w;
+            }
+        }
         Ok(Self {
             starts,
             columns: edges.iter().map(|e| e.1 as u32).collect(),
             weights: edges.iter().map(|e| e.2).collect(),
+            tiles,
         })
     }
 
     /// Writes Σ_j w_ij e^{jθ_j} for each oscillator i.
     #[inline(always)]
-    pub fn field(&self, osc: &[Osc], out: &mut [Field]) {
+    pub fn field<O: Ops>(&self, o: O, osc: &[Osc], out: &mut [Field]) {
+        if self.tiles.is_empty() {
+            return self.compressed(osc, out);
+        }
+        let n = self.starts.len() - 1;
+        for (row, out) in self.tiles.chunks_exact(n).zip(out) {
+            // Even and odd columns apart, so that one sum need not wait for the other.
+            let (mut re, mut im) = ([F32x8::ZERO; 2], [F32x8::ZERO; 2]);
+            for (weights, from) in row.chunks(LANES).zip(osc) {
+                for (j, w) in weights.iter().enumerate() {
+                    re[j % 2] = o.fma(*w, F32x8::splat(from.cos.0[j]), re[j % 2]);
+                    im[j % 2] = o.fma(*w, F32x8::splat(from.sin.0[j]), im[j % 2]);
+                }
+            }
+            (out.re, out.im) = (o.add(re[0], re[1]), o.add(im[0], im[1]));
+        }
+    }
+
+    #[inline(always)]
+    fn compressed(&self, osc: &[Osc], out: &mut [Field]) {
         for i in 0..self.starts.len().saturating_sub(1) {
             let row = self.starts[i] as usize..self.starts[i + 1] as usize;
             let (mut re, mut im) = (0.0f32, 0.0f32);

@@ -308,7 +308,7 @@ impl<const HARM: bool, const RAMP: bool, const ENTRAIN: bool, const MATRIX: bool
             let at = (p.offset + j) as f32;
             r2 += z.re * z.re + z.im * z.im;
             if MATRIX {
-                p.coupling.field(osc, field);
+                p.coupling.field(o, osc, field);
             } else {
                 env.pull_re = F32x8::splat(z.re * k.re - z.im * k.im);
                 env.pull_im = F32x8::splat(z.re * k.im + z.im * k.re);
