@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._audio import check_rate
-from ._errors import MissingExtraError, ParameterError, near
+from ._errors import CspaceError, MissingExtraError, ParameterError, near
 
 if TYPE_CHECKING:
     from .._native import Worker
@@ -149,7 +149,7 @@ class External:
         """One hop in; the hops that are complete now, in step with the input: none, one or more."""
         try:
             made = self._raw(x)
-        except Exception:  # a foreign plugin may raise anything; the stream must go on
+        except CspaceError:  # the stream must go on
             if self.faults == 0:
                 _log.exception("%s failed; its input passes on", self.name)
             self.faults += 1
@@ -175,25 +175,30 @@ class External:
         return int(2 * self.sample_rate)
 
     def _raw(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        y = np.asarray(self.plugin.process(x, self.sample_rate, buffer_size=self.hop, reset=False), np.float32)
-        return y.reshape(x.shape[0], -1) if y.size else x[:, :0]
+        try:
+            y = np.asarray(self.plugin.process(x, self.sample_rate, buffer_size=self.hop, reset=False), np.float32)
+        except Exception as e:  # a foreign plugin may raise anything
+            reason = str(e).split("\n")[0]
+            raise CspaceError(
+                f"{self.name} failed at {self.sample_rate:g} Hz with {self.channels} channels: {reason}"
+            ) from e
+        if y.size == 0:
+            return x[:, :0]
+        if y.ndim != 2 or y.shape[0] != x.shape[0] or y.shape[1] > x.shape[1]:
+            raise CspaceError(f"{self.name} made {y.shape} of {x.shape}; an effect keeps channels and length")
+        return y
 
     def _probe(self) -> int:
         """The most samples the plugin holds back at any time in its first two seconds."""
         silence = np.zeros((self.channels, self.hop), np.float32)
         withheld = most = 0
-        try:
-            self.plugin.reset()
-            for i in range(max(40, int(_PROBE_SECONDS * self.sample_rate / self.hop))):
-                withheld += self.hop - self._raw(silence).shape[1]
-                most = max(most, withheld)
-                if i >= 8 and most == 0:
-                    break  # withholds nothing: the usual case
-            self.plugin.reset()
-        except (RuntimeError, ValueError, TypeError) as e:
-            raise ParameterError(
-                f"{self.name} cannot run at {self.sample_rate:g} Hz with {self.channels} channels: {e}"
-            ) from None
+        self.plugin.reset()
+        for i in range(max(40, int(_PROBE_SECONDS * self.sample_rate / self.hop))):
+            withheld += self.hop - self._raw(silence).shape[1]
+            most = max(most, withheld)
+            if i >= 8 and most == 0:
+                break  # withholds nothing: the usual case
+        self.plugin.reset()
         return most
 
     def process(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
