@@ -18,6 +18,6 @@ pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 .venv/bin/python -c 'import maturin' 2>/dev/null || pip install -q 'maturin>=1.9,<2'
 
 # Installs the dependencies too (quietly: a page of names hides the one line that matters); with all of
-# them there it only builds.
+# them there it only builds. pedalboard (GPLv3) is here to be tested against; the wheel does not ask for it.
 echo "setup: Python packages and the extension; the first time takes a few minutes"
-PIP_QUIET=1 VIRTUAL_ENV="$PWD/.venv" PATH="$PWD/.venv/bin:$PATH" .venv/bin/maturin develop --release --extras test,dev "$@"
+PIP_QUIET=1 VIRTUAL_ENV="$PWD/.venv" PATH="$PWD/.venv/bin:$PATH" .venv/bin/maturin develop --release --extras test,dev,pedalboard "$@"
