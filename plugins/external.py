@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _native
 from ._audio import check_rate
 from ._errors import CspaceError, MissingExtraError, ParameterError, near
 
@@ -58,7 +59,10 @@ def load_vst3(path: str | Path, plugin_name: str | None = None, **parameters: An
     if not Path(path).exists():
         raise ParameterError(f"there is no VST3 file {str(path)!r}")
     try:
-        return module.load_plugin(str(path), parameter_values=parameters, plugin_name=plugin_name)
+        # Loading a file built with -ffast-math turns denormals off for the whole thread.
+        return _native.keep_float_mode(
+            lambda: module.load_plugin(str(path), parameter_values=parameters, plugin_name=plugin_name)
+        )
     except (ImportError, ValueError, RuntimeError, AttributeError) as e:
         raise ParameterError(f"VST3 file {str(path)!r} cannot be used: {e}") from None
 

@@ -251,7 +251,7 @@ class Chain(MutableSequence[Any]):
         rate = self.sample_rate or 48_000.0
         try:
             return slot.external(rate, 2)
-        except ParameterError:
+        except CspaceError:
             return slot.external(rate, 1)
 
     # ---- audio -------------------------------------------------------------------------------

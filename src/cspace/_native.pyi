@@ -1,7 +1,7 @@
 """Types of the compiled core. Thread rules: every method here is for control threads."""
 
 from collections.abc import Callable
-from typing import TypedDict, final
+from typing import TypedDict, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 
 __version__: str
+
+_T = TypeVar("_T")
 
 class ParamInfo(TypedDict):
     name: str
@@ -252,3 +254,6 @@ class PacedStream:
 
 def detected_simd() -> str:
     """ "avx2" or "plain"."""
+
+def keep_float_mode(call: Callable[[], _T]) -> _T:
+    """Calls `call` and brings this thread's floating-point mode back afterwards: plugin files built with -ffast-math change it by being loaded, and then all of Python computes without denormals."""

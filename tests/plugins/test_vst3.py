@@ -41,6 +41,12 @@ def test_the_same_file_twice_gives_the_same_samples_for_any_block() -> None:
 
 
 @needs_files
+def test_loading_leaves_the_floating_point_mode_of_python_alone() -> None:
+    load_vst3(FOLDER / "ZamTube.vst3")  # built with -ffast-math, as plugins often are
+    assert np.float64(2e-308) * np.float64(0.5) > 0.0
+
+
+@needs_files
 def test_a_mono_plugin_in_a_stereo_chain_is_refused_by_name() -> None:
     with pytest.raises(CspaceError, match=r"ZamDelay.*2.channel|2 channels"):
         Chain([load_vst3(FOLDER / "ZamDelay.vst3")])(np.zeros((2, 1000), np.float32), RATE)

@@ -70,10 +70,51 @@ impl Drop for FlushDenormals {
     }
 }
 
+/// Brings this thread's floating-point mode back when dropped, whatever happened in between: plugin
+/// files built with `-ffast-math` change it merely by being loaded, and then Python, NumPy and
+/// everything else of the thread compute without denormals.
+pub struct KeepFloatMode {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    before: u64,
+}
+
+impl KeepFloatMode {
+    /// Thread: any; must be dropped on the same one.
+    #[must_use = "the mode comes back when this is dropped"]
+    pub fn new() -> Self {
+        Self {
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            before: mode::get(),
+        }
+    }
+}
+
+impl Default for KeepFloatMode {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for KeepFloatMode {
+    fn drop(&mut self) {
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        mode::set(self.before);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::hint::black_box;
+
+    #[test]
+    fn a_changed_mode_comes_back() {
+        let keep = KeepFloatMode::new();
+        std::mem::forget(FlushDenormals::new());
+        assert_eq!(black_box(1e-40f32) * black_box(0.5), 0.0);
+        drop(keep);
+        assert!(black_box(1e-40f32) * black_box(0.5) > 0.0);
+    }
 
     #[test]
     fn flushes_inside_and_restores_outside() {

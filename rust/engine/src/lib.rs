@@ -26,7 +26,7 @@ mod taps;
 
 pub use audio::AudioEngine;
 pub use control::{Controller, EditError, SlotInfo};
-pub use denormal::FlushDenormals;
+pub use denormal::{FlushDenormals, KeepFloatMode};
 pub use driver::Driver;
 pub use remote::{Remote, WorkerEnd};
 pub use shared::Shared;

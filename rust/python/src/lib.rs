@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 mod arrays;
 mod engine;
 mod errors;
+mod float_mode;
 mod info;
 mod inline;
 mod processor;
@@ -19,6 +20,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(info::processors, m)?)?;
     m.add_function(wrap_pyfunction!(info::detected_simd, m)?)?;
     m.add_function(wrap_pyfunction!(info::eq_response_db, m)?)?;
+    m.add_function(wrap_pyfunction!(float_mode::keep_float_mode, m)?)?;
     m.add_class::<processor::Processor>()?;
     m.add_class::<engine::Engine>()?;
     m.add_class::<stream::PacedStream>()?;
