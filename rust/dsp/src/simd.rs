@@ -6,7 +6,7 @@
 //! results never depend on how many lanes a machine has. `pulp` carries the proof that the CPU has
 //! the instructions, so no `unsafe` is needed here.
 
-use std::ops::{Add, Div, Mul, Sub};
+use std::ops::{Add, Mul, Sub};
 
 /// Lanes of [`F32x8`].
 pub const LANES: usize = 8;
@@ -118,36 +118,3 @@ macro_rules! lanewise {
 lanewise!(Add, add, +);
 lanewise!(Sub, sub, -);
 lanewise!(Mul, mul, *);
-lanewise!(Div, div, /);
-
-impl F32x8 {
-    /// The smaller of each pair of lanes; `b` where `self` is NaN.
-    #[inline(always)]
-    pub fn min(self, b: Self) -> Self {
-        Self(std::array::from_fn(|i| if self.0[i] < b.0[i] { self.0[i] } else { b.0[i] }))
-    }
-
-    /// Hyperbolic tangent: within 2e-7 of the true value, both absolutely and in proportion to it,
-    /// exact at ±0 and ±∞; NaN gives ±1.
-    ///
-    /// From e = exp(−2|x|) − 1: tanh |x| = −e / (e + 2), which loses nothing near 0.
-    #[inline(always)]
-    pub fn tanh<const FMA: bool>(self) -> Self {
-        // 2^n comes from the low bits of a number so large that its last bit is worth 1.
-        const MAGIC: f32 = 12_582_912.0 + 127.0;
-        // (exp(r) − 1 − r) / r² on |r| ≤ ln 2 / 2, error below 1e-7 of it (Chebyshev fit).
-        const P: [f32; 5] = [0.5, 0.166_665_77, 0.041_666_552, 0.008_363_297, 0.001_392_633_2];
-        let s = Self::splat;
-        let t = Self(self.0.map(f32::abs)).min(s(9.5)) * s(-2.0);
-        let k = t.mul_add::<FMA>(s(std::f32::consts::LOG2_E), s(MAGIC));
-        let n = k - s(MAGIC);
-        let r = n.neg_mul_add::<FMA>(s(0.693_359_4), t); // ln 2 in two parts, the first short
-        let r = n.neg_mul_add::<FMA>(s(-2.121_944_4e-4), r);
-        let p = P[..4].iter().rev().fold(s(P[4]), |p, &c| p.mul_add::<FMA>(r, s(c)));
-        let q = p.mul_add::<FMA>(r * r, r);
-        let power = Self(k.0.map(|k| f32::from_bits(k.to_bits() << 23)));
-        let e = power.mul_add::<FMA>(q, power - s(1.0));
-        let y = e / (e + s(2.0));
-        Self(std::array::from_fn(|i| y.0[i].abs().copysign(self.0[i])))
-    }
-}

@@ -3,7 +3,7 @@
 mod common;
 use common::{Rng, run, signal};
 use cspace_dsp::esn::{Csr, Esn, INFO, Warm, spectral_radius};
-use cspace_dsp::simd::{F32x8, Kernel, Level};
+use cspace_dsp::simd::Level;
 use cspace_dsp::{Prepare, Processor};
 
 const SPEC: Prepare = Prepare { sample_rate: 48_000.0, max_block: 256, channels: 1 };
@@ -95,44 +95,6 @@ fn plain_and_fast_instructions_agree() {
 }
 
 #[test]
-fn tanh_is_accurate_everywhere() {
-    struct Tanh<'a>(&'a mut [F32x8]);
-    impl Kernel for Tanh<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn run<const FMA: bool>(self) {
-            self.0.iter_mut().for_each(|v| *v = v.tanh::<FMA>());
-        }
-    }
-    // Every 97th float32 of either sign, infinities included.
-    let bits: Vec<u32> = (0..=f32::INFINITY.to_bits()).step_by(97).chain([f32::INFINITY.to_bits()]).collect();
-    for level in [Level::Plain, Level::detect()] {
-        let (mut absolute, mut relative) = (0f64, 0f64);
-        for part in bits.chunks(8) {
-            for sign in [1.0, -1.0] {
-                let x = F32x8(std::array::from_fn(|i| f32::from_bits(*part.get(i).unwrap_or(&0)) * sign));
-                let mut y = [x];
-                level.run(Tanh(&mut y));
-                for (x, y) in x.0.iter().zip(y[0].0) {
-                    let t = f64::from(*x).tanh();
-                    let e = (f64::from(y) - t).abs();
-                    absolute = absolute.max(e);
-                    if x.abs() >= f32::MIN_POSITIVE {
-                        relative = relative.max(e / t.abs());
-                    }
-                    assert!(y.abs() <= 1.0 && y.is_sign_negative() == x.is_sign_negative(), "tanh {x} = {y}");
-                }
-            }
-        }
-        println!("{level:?}: tanh error {absolute:.2e}, relative {relative:.2e}");
-        assert!(absolute < 2e-7 && relative < 2e-7, "{absolute:e} {relative:e}");
-    }
-    let mut nan = [F32x8::splat(f32::NAN)];
-    Level::detect().run(Tanh(&mut nan));
-    assert!(nan[0].0[0].abs() == 1.0);
-}
-
-#[test]
 fn radius_is_that_of_the_true_eigenvalues() {
     let radius = |n, dense: &[f32]| spectral_radius(&Csr::from_dense(n, dense), &mut Warm::default());
     // Rotation by 90° times 2: a complex pair. Power iteration from ones gives 2 only by luck.
@@ -188,7 +150,8 @@ fn the_seed_fixes_the_network() {
     assert_eq!(p.w(), q.w());
     assert_ne!(p.w(), prepared(&[("seed", 43.0)]).w());
     // The first draws of ChaCha8 with seed 42: a change of generator or order would show here.
-    println!("{:?} {:?}", &p.w_in()[..3], p.w().unwrap().row(0).collect::<Vec<_>>());
+    assert_eq!(p.w_in()[..3], [-0.551_838_5, 0.363_792_3, -0.707_227_6]);
+    assert_eq!(p.w().unwrap().row(0).map(|(j, _)| j).collect::<Vec<_>>(), [4, 5, 9, 11, 17, 33, 51, 58]);
     assert_eq!(p.leak()[0], 1e-4);
     assert_eq!(p.leak()[63], 1.0);
 }
@@ -267,15 +230,15 @@ fn cost() {
         let start = std::time::Instant::now();
         let mut p = prepared(&[("nodes", nodes), ("density", density), ("topology", topology)]);
         let setup = start.elapsed().as_secs_f64();
-        let steps = if nodes > 2000.0 { 200 } else { 2000 };
-        let best = (0..7)
-            .map(|_| {
-                let mut x = input[..steps].to_vec();
-                let start = std::time::Instant::now();
-                x.chunks_mut(256).for_each(|x| p.process(&mut cspace_dsp::Block::new(x, x.len(), x.len())));
-                start.elapsed().as_secs_f64() / steps as f64
-            })
-            .fold(f64::INFINITY, f64::min);
+        // The best of many short blocks, so that other work on the machine hardly counts.
+        let steps = (4e6 / (nodes * nodes * density)).clamp(4.0, 256.0) as usize;
+        let mut best = f64::INFINITY;
+        for at in 0..200 {
+            let mut x = input[at * 10..][..steps].to_vec();
+            let start = std::time::Instant::now();
+            p.process(&mut cspace_dsp::Block::new(&mut x, steps, steps));
+            best = best.min(start.elapsed().as_secs_f64() / steps as f64);
+        }
         println!(
             "N = {nodes:4}, density {density:4}, topology {topology}: {:8.0} ns per step; prepare {setup:.2} s, {:?}",
             best * 1e9,

@@ -64,15 +64,18 @@ impl Esn {
         let mut slots = vec![F32x8::ZERO; CHUNK * slices];
         for (x, s) in input.chunks(CHUNK).zip(states.chunks_mut(CHUNK * n)) {
             let x: Vec<f32> = x.iter().map(|x| x * scale).collect();
-            self.level.run(Run {
-                net: &p.net,
-                state: &mut p.state,
-                input: &x,
-                rows: &[],
-                out: &mut [],
-                stride: 0,
-                states: &mut slots[..x.len() * slices],
-            });
+            lanes::run(
+                self.level,
+                Run {
+                    net: &p.net,
+                    state: &mut p.state,
+                    input: &x,
+                    rows: &[],
+                    out: &mut [],
+                    stride: 0,
+                    states: &mut slots[..x.len() * slices],
+                },
+            );
             for (s, slots) in s.chunks_exact_mut(n).zip(slots.chunks_exact(slices)) {
                 for (slot, &node) in p.net.order.iter().enumerate() {
                     s[usize::from(node)] = slots[slot / LANES].0[slot % LANES];

@@ -3,45 +3,47 @@
 //! s ← s + a (tanh(w_in u + W s) − s), on eight nodes at a time. Rows of W are taken eight at a time
 //! too, one per lane, so that no sum runs across lanes and the order of additions is fixed.
 
-use super::matrix::{BLOCK_ROWS, Csr};
-use crate::simd::{F32x8, Kernel, LANES};
+use super::lanes::{Lanes8, Loop};
+use super::layout::{Blocks, Product, Sliced, Tiles, sort_by_length};
+use super::matrix::Csr;
+use crate::simd::{F32x8, LANES};
 
 /// Most nodes there can be; a power of two, so that a masked index needs no bounds check.
 pub const MAX_NODES: usize = 4096;
-const MASK: usize = MAX_NODES - 1;
+/// Keeps a slot number below `MAX_NODES`.
+pub const MASK: usize = MAX_NODES - 1;
 
 /// The values of all slots, aligned for vector loads; those past the last node stay 0.
 #[repr(align(64))]
 #[derive(Clone)]
 pub struct Lanes(pub [f32; MAX_NODES]);
 
-impl Lanes {
-    #[inline(always)]
-    fn vector(&self, k: usize) -> F32x8 {
-        F32x8(self.0.as_chunks::<LANES>().0[k])
-    }
+/// How W is laid out for the inner loop.
+pub enum Layout {
+    Sliced(Sliced),
+    Blocks(Blocks),
+    Tiles(Tiles),
 }
 
-/// How W is laid out for the inner loop. Each slice is eight rows.
-pub enum Layout {
-    /// One column index per entry; rows padded to the longest of their slice.
-    Sliced {
-        /// Slice `k` holds the entries `ptr[k]..ptr[k + 1]`.
-        ptr: Vec<u32>,
-        /// Column of each entry, as slot; padding points at slot 0 with weight 0.
-        col: Vec<[u16; LANES]>,
-        /// Weights.
-        val: Vec<F32x8>,
-    },
-    /// One column index per eight rows.
-    Blocks {
-        /// Slice `k` holds the blocks `ptr[k]..ptr[k + 1]`.
-        ptr: Vec<u32>,
-        /// Column of each block.
-        col: Vec<u16>,
-        /// Weights.
-        val: Vec<F32x8>,
-    },
+impl Layout {
+    /// About how long a step takes: entries × ns each (measured on Zen 4 with AVX2), more where the
+    /// weights do not fit into a core's own cache and the loop is fast enough to wait for memory.
+    fn cost(&self) -> f64 {
+        let (entries, ns, bytes) = match self {
+            Self::Sliced(w) => return w.entries() as f64 * 2.7,
+            Self::Blocks(w) => (w.entries() as f64, 0.43, 34.0),
+            Self::Tiles(w) => (w.entries() as f64, 0.68, 42.0),
+        };
+        let size = entries * bytes;
+        let wait = if size < 2e6 {
+            1.0
+        } else if size < 16e6 {
+            2.0
+        } else {
+            6.0
+        };
+        entries * ns * wait
+    }
 }
 
 /// The network made ready to run. Nodes lie in slots; a slot order that groups rows of equal length
@@ -81,14 +83,20 @@ impl Net {
     pub fn new(w: &Csr, w_in: &[f32], leak: &[f32]) -> Self {
         let n = w.n;
         let mut order: Vec<u16> = (0..n as u16).collect();
-        let blocks = blocks_of(w);
-        // A block costs about a sixth of eight gathered entries (measured), whatever it holds.
-        let layout = if blocks * 6 * LANES <= w.nnz() * 6 {
-            blocked(w, &order)
-        } else {
-            order.sort_by_key(|&i| std::cmp::Reverse(w.ptr[usize::from(i) + 1] - w.ptr[usize::from(i)]));
-            sliced(w, &order)
-        };
+        let in_order = [Layout::Blocks(Blocks::new(w, &order)), Layout::Tiles(Tiles::new(w, &order))];
+        let mut sorted = order.clone();
+        sort_by_length(w, &mut sorted);
+        let mut layout = Layout::Sliced(Sliced::new(w, &sorted));
+        let mut sorted_wins = true;
+        for other in in_order {
+            if other.cost() <= layout.cost() {
+                layout = other;
+                sorted_wins = false;
+            }
+        }
+        if sorted_wins {
+            order = sorted;
+        }
         let lanes = |x: &[f32]| vectors(order.iter().map(|&i| x[usize::from(i)]));
         Self { w_in: lanes(w_in), leak: lanes(leak), layout, order }
     }
@@ -106,60 +114,6 @@ pub fn vectors(values: impl Iterator<Item = f32>) -> Vec<F32x8> {
     values.chunks(LANES).map(pack).collect()
 }
 
-/// Number of 8 × 1 blocks that hold an entry.
-fn blocks_of(w: &Csr) -> usize {
-    let mut seen = vec![usize::MAX; w.n];
-    let mut count = 0;
-    for i in 0..w.n {
-        for (j, _) in w.row(i) {
-            if seen[j] != i / BLOCK_ROWS {
-                seen[j] = i / BLOCK_ROWS;
-                count += 1;
-            }
-        }
-    }
-    count
-}
-
-fn blocked(w: &Csr, order: &[u16]) -> Layout {
-    let (mut ptr, mut col, mut val) = (vec![0], Vec::new(), Vec::new());
-    for rows in order.chunks(LANES) {
-        let mut found = std::collections::BTreeMap::<usize, F32x8>::new();
-        for (lane, &i) in rows.iter().enumerate() {
-            for (j, v) in w.row(usize::from(i)) {
-                found.entry(j).or_default().0[lane] = v;
-            }
-        }
-        for (j, v) in found {
-            col.push(j as u16);
-            val.push(v);
-        }
-        ptr.push(col.len() as u32);
-    }
-    Layout::Blocks { ptr, col, val }
-}
-
-fn sliced(w: &Csr, order: &[u16]) -> Layout {
-    let mut slot = vec![0u16; w.n];
-    order.iter().enumerate().for_each(|(s, &i)| slot[usize::from(i)] = s as u16);
-    let (mut ptr, mut col, mut val) = (vec![0], Vec::new(), Vec::new());
-    for rows in order.chunks(LANES) {
-        let first = col.len();
-        for (lane, &i) in rows.iter().enumerate() {
-            for (k, (j, v)) in w.row(usize::from(i)).enumerate() {
-                if first + k == col.len() {
-                    col.push([0; LANES]);
-                    val.push(F32x8::ZERO);
-                }
-                col[first + k][lane] = slot[j];
-                val[first + k].0[lane] = v;
-            }
-        }
-        ptr.push(col.len() as u32);
-    }
-    Layout::Sliced { ptr, col, val }
-}
-
 /// Runs the network over `input`; after each step `out[r][t]` = `rows[r]` · s, and the whole state
 /// goes to `states` (slot order, `slices` vectors per sample) if there is room.
 pub struct Run<'a> {
@@ -173,73 +127,56 @@ pub struct Run<'a> {
     pub states: &'a mut [F32x8],
 }
 
-impl Kernel for Run<'_> {
-    type Output = ();
-
+impl Loop for Run<'_> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let net = self.net;
-        let slices = net.slices();
-        let (mut now, mut next) = (&mut *self.state.now, &mut *self.state.next);
-        for (t, &u) in self.input.iter().enumerate() {
-            // NaN counts as silence, and no product may overflow to a NaN.
-            let u = F32x8::splat(if u.is_nan() { 0.0 } else { u.clamp(-1e6, 1e6) });
-            let to = next.0.as_chunks_mut::<LANES>().0;
-            for (k, to) in to.iter_mut().enumerate().take(slices) {
-                let sum = net.layout.dot::<FMA>(k, now, net.w_in[k] * u);
-                let old = now.vector(k);
-                // The step with what earlier steps lost to rounding; then what this one loses.
-                let step = net.leak[k].mul_add::<FMA>(sum.tanh::<FMA>() - old, self.state.rest[k]);
-                let new = old + step;
-                self.state.rest[k] = step - (new - old);
-                *to = new.0;
-            }
-            std::mem::swap(&mut now, &mut next);
-            for (r, row) in self.rows.chunks_exact(slices).enumerate() {
-                let sum = (0..slices).fold(F32x8::ZERO, |s, k| row[k].mul_add::<FMA>(now.vector(k), s));
-                self.out[r * self.stride + t] = sum.sum();
-            }
-            if let Some(to) = self.states.get_mut(t * slices..(t + 1) * slices) {
-                to.iter_mut().enumerate().for_each(|(k, v)| *v = now.vector(k));
-            }
-        }
-        if self.input.len() % 2 == 1 {
-            std::mem::swap(&mut self.state.now, &mut self.state.next);
+    fn run<L: Lanes8>(self, l: L) {
+        // The choice of layout is made outside of the loop over samples.
+        match &self.net.layout {
+            Layout::Sliced(w) => self.steps(l, w),
+            Layout::Blocks(w) => self.steps(l, w),
+            Layout::Tiles(w) => self.steps(l, w),
         }
     }
 }
 
-impl Layout {
-    /// `start` + the rows of slice `k` times the state.
+impl Run<'_> {
     #[inline(always)]
-    fn dot<const FMA: bool>(&self, k: usize, s: &Lanes, start: F32x8) -> F32x8 {
-        match self {
-            Self::Sliced { ptr, col, val } => {
-                let range = ptr[k] as usize..ptr[k + 1] as usize;
-                let mut sums = [start, F32x8::ZERO];
-                for (i, (c, v)) in col[range.clone()].iter().zip(&val[range]).enumerate() {
-                    let x = F32x8(std::array::from_fn(|l| s.0[usize::from(c[l]) & MASK]));
-                    sums[i % 2] = v.mul_add::<FMA>(x, sums[i % 2]);
-                }
-                sums[0] + sums[1]
+    fn steps<L: Lanes8>(self, l: L, w: &impl Product) {
+        let net = self.net;
+        let slices = net.slices();
+        let rest = &mut self.state.rest[..slices];
+        let (w_in, leak) = (&net.w_in[..slices], &net.leak[..slices]);
+        let (mut now, mut next) = (&mut *self.state.now, &mut *self.state.next);
+        for (t, &u) in self.input.iter().enumerate() {
+            // NaN counts as silence, and no product may overflow to a NaN.
+            let u = l.splat(if u.is_nan() { 0.0 } else { u.clamp(-1e6, 1e6) });
+            let to = &mut next.0.as_chunks_mut::<LANES>().0[..slices];
+            let from = &now.0.as_chunks::<LANES>().0[..slices];
+            for k in 0..slices {
+                let drive = w.slice(l, k, now, l.mul(l.load(&w_in[k].0), u));
+                let old = l.load(&from[k]);
+                // The step with what earlier steps lost to rounding; then what this one loses.
+                let toward = l.sub(l.tanh(drive), old);
+                let step = l.mul_add(l.load(&leak[k].0), toward, l.load(&rest[k].0));
+                let new = l.add(old, step);
+                rest[k].0 = l.store(l.sub(step, l.sub(new, old)));
+                to[k] = l.store(new);
             }
-            Self::Blocks { ptr, col, val } => {
-                let range = ptr[k] as usize..ptr[k + 1] as usize;
-                // Four sums, so that one block need not wait for the one before.
-                let mut sums = [start, F32x8::ZERO, F32x8::ZERO, F32x8::ZERO];
-                let (c4, c1) = col[range.clone()].as_chunks::<4>();
-                let (v4, v1) = val[range].as_chunks::<4>();
-                for (c, v) in c4.iter().zip(v4) {
-                    for i in 0..4 {
-                        let x = F32x8::splat(s.0[usize::from(c[i]) & MASK]);
-                        sums[i] = v[i].mul_add::<FMA>(x, sums[i]);
-                    }
+            std::mem::swap(&mut now, &mut next);
+            let now = &now.0.as_chunks::<LANES>().0[..slices];
+            for (r, row) in self.rows.chunks_exact(slices).enumerate() {
+                let mut sum = l.splat(0.0);
+                for (w, s) in row.iter().zip(now) {
+                    sum = l.mul_add(l.load(&w.0), l.load(s), sum);
                 }
-                for (c, v) in c1.iter().zip(v1) {
-                    sums[0] = v.mul_add::<FMA>(F32x8::splat(s.0[usize::from(*c) & MASK]), sums[0]);
-                }
-                (sums[0] + sums[1]) + (sums[2] + sums[3])
+                self.out[r * self.stride + t] = F32x8(l.store(sum)).sum();
             }
+            if let Some(to) = self.states.get_mut(t * slices..(t + 1) * slices) {
+                to.iter_mut().zip(now).for_each(|(v, s)| v.0 = *s);
+            }
+        }
+        if self.input.len() % 2 == 1 {
+            std::mem::swap(&mut self.state.now, &mut self.state.next);
         }
     }
 }

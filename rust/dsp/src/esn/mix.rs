@@ -86,15 +86,18 @@ impl Esn {
         // The rows that are heard; a row costs N products per sample.
         let first = if readout { 0 } else { 1 };
         let last = if texture { 1 + p.voices.len() } else { 1 };
-        self.level.run(Run {
-            net: &p.net,
-            state: &mut p.state,
-            input: &p.input[..frames],
-            rows: &p.rows[first * slices..last.max(first) * slices],
-            out: &mut p.out[first * p.max_block..],
-            stride: p.max_block,
-            states: &mut [],
-        });
+        super::lanes::run(
+            self.level,
+            Run {
+                net: &p.net,
+                state: &mut p.state,
+                input: &p.input[..frames],
+                rows: &p.rows[first * slices..last.max(first) * slices],
+                out: &mut p.out[first * p.max_block..],
+                stride: p.max_block,
+                states: &mut [],
+            },
+        );
         self.mix(block);
     }
 

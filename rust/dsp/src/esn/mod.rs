@@ -7,6 +7,8 @@
 
 mod control;
 mod kernel;
+mod lanes;
+mod layout;
 mod matrix;
 mod mix;
 mod radius;

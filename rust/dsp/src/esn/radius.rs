@@ -16,8 +16,9 @@ const SPACE: usize = 120;
 const KEEP: usize = 50;
 /// Matrix products after which the best estimate is returned, with its residual.
 const MAX_PRODUCTS: usize = 4000;
-/// Relative residual at which the leading Ritz pair counts as converged.
-const TOLERANCE: f64 = 1e-8;
+/// Relative residual at which the leading Ritz pair counts as converged, and that of its runner-up.
+const TOLERANCE: f64 = 1e-7;
+const RUNNER_UP: f64 = 1e-3;
 
 /// A spectral radius and how well it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -45,7 +46,7 @@ pub fn spectral_radius(w: &Csr, warm: &mut Warm) -> Radius {
             }
             n => {
                 let part = Part::new(w, &nodes);
-                let dense = || part.dense().and_then(|m| eigenvalues(&m)).map(|e| largest(&e));
+                let dense = || eigenvalues(&part.dense()).map(|e| largest(&e));
                 match if n <= DENSE { dense() } else { None } {
                     Some(value) => Radius { value, residual: 0.0 },
                     None => {
@@ -114,12 +115,12 @@ fn components(w: &Csr) -> Vec<Vec<u32>> {
     out
 }
 
-/// The rows and columns of one component, scaled so that its largest row sum is 1: the solvers then
-/// meet no overflow, whatever weights were given.
+/// The rows and columns of one component.
 struct Part {
     ptr: Vec<u32>,
-    col: Vec<u32>,
-    val: Vec<f64>,
+    col: Vec<u16>,
+    val: Vec<f32>,
+    /// Largest sum of sizes in a row; products are taken in this unit.
     unit: f64,
 }
 
@@ -132,14 +133,13 @@ impl Part {
         for &v in nodes {
             let mut sum = 0.0;
             for (j, x) in w.row(v as usize).filter(|&(j, _)| place[j] != u32::MAX) {
-                col.push(place[j]);
-                val.push(f64::from(x));
+                col.push(place[j] as u16);
+                val.push(x);
                 sum += f64::from(x).abs();
             }
             unit = unit.max(sum);
             ptr.push(col.len() as u32);
         }
-        val.iter_mut().for_each(|v| *v /= unit);
         Self { ptr, col, val, unit }
     }
 
@@ -147,22 +147,22 @@ impl Part {
         self.ptr.len() - 1
     }
 
-    /// In the units of the matrix, not of this part.
-    fn dense(&self) -> Option<DMatrix<f64>> {
+    fn dense(&self) -> DMatrix<f64> {
         let mut m = DMatrix::zeros(self.n(), self.n());
         for i in 0..self.n() {
             for e in self.ptr[i] as usize..self.ptr[i + 1] as usize {
-                m[(i, self.col[e] as usize)] = self.val[e] * self.unit;
+                m[(i, usize::from(self.col[e]))] = f64::from(self.val[e]);
             }
         }
-        Some(m)
+        m
     }
 
+    /// `y` = W `x` / `unit`.
     fn product(&self, x: &[f64], y: &mut [f64]) {
         for (y, row) in y.iter_mut().zip(self.ptr.windows(2)) {
             let range = row[0] as usize..row[1] as usize;
             let terms = self.col[range.clone()].iter().zip(&self.val[range]);
-            *y = terms.map(|(&j, v)| v * x[j as usize]).sum();
+            *y = terms.map(|(&j, &v)| f64::from(v) * x[usize::from(j)]).sum::<f64>() / self.unit;
         }
     }
 }
@@ -190,6 +190,7 @@ fn arnoldi(part: &Part, start: Option<Vec<f64>>) -> (Radius, Vec<f64>) {
     let keep = KEEP.min(space / 2);
     let mut v: Vec<Vec<f64>> = vec![vec![0.0; n]; space + 1];
     let mut h = DMatrix::<f64>::zeros(space + 1, space);
+    let warm = start.is_some();
     v[0] = start.unwrap_or_else(|| {
         let mut draws = super::matrix::Draws::new(n as u64, 2);
         (0..n).map(|_| f64::from(draws.signed())).collect()
@@ -203,13 +204,16 @@ fn arnoldi(part: &Part, start: Option<Vec<f64>>) -> (Radius, Vec<f64>) {
             let (done, rest) = v.split_at_mut(j + 1);
             part.product(&done[j], &mut rest[0]);
             products += 1;
-            // Orthogonalise twice: once is not enough in float64 when little is left.
-            for _ in 0..2 {
+            // Once more where little is left, as rounding then makes up much of it.
+            let (mut before, mut after) = (f64::INFINITY, dot(&rest[0], &rest[0]));
+            while after < 0.5 * before && after > 0.0 {
+                before = after;
                 let c: Vec<f64> = done.iter().map(|q| dot(q, &rest[0])).collect();
                 for (i, (q, c)) in done.iter().zip(&c).enumerate() {
                     h[(i, j)] += c;
                     rest[0].iter_mut().zip(q).for_each(|(w, q)| *w -= c * q);
                 }
+                after = dot(&rest[0], &rest[0]);
             }
             let beta = normalise(&mut rest[0]);
             h[(j + 1, j)] = beta;
@@ -251,9 +255,10 @@ fn arnoldi(part: &Part, start: Option<Vec<f64>>) -> (Radius, Vec<f64>) {
         };
         let value = theta[0].norm() * part.unit;
         best = (Radius { value, residual: residuals[0] }, combine(&basis[0]));
-        // The runner-up must be settled too, or it may overtake the leader later.
+        // The runner-up must be settled too, or it may overtake the leader later; where the leader is
+        // known from an earlier solve, that has been seen to.
         let second = residuals.get(1).copied().unwrap_or(0.0);
-        let settled = residuals[0] < TOLERANCE && second < TOLERANCE.sqrt();
+        let settled = residuals[0] < TOLERANCE && (warm || second < RUNNER_UP);
         if last < space || settled || products >= MAX_PRODUCTS {
             return best;
         }
@@ -291,7 +296,7 @@ fn eigenvector(m: &DMatrix<f64>, t: Complex<f64>) -> DVector<Complex<f64>> {
     y
 }
 
-/// Four sums side by side, so that it runs at more than one product per addition's latency.
+/// Eight sums side by side, so that no addition waits for the one before.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut s = [0.0; 8];
     let (a8, a1) = a.as_chunks::<8>();
