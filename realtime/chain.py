@@ -181,9 +181,9 @@ class Chain(MutableSequence[Any]):
     def bypass(self, which: int | str | Any, on: bool = True) -> None:
         """Lets sound pass by a plugin, at the same latency; cross-faded."""
         slot = self.slot(which)
-        slot.bypass = bool(on)
         for link in self._links:
-            link.bypass(slot, slot.bypass)
+            link.bypass(slot, bool(on))
+        slot.bypass = bool(on)
 
     def set(self, address: str, value: Any, *, time: int | None = None) -> None:
         """Sets `"eq.low_gain_db"`; `time` in samples of the live engine's clock. Raises ParameterError."""
@@ -224,9 +224,21 @@ class Chain(MutableSequence[Any]):
             link.close()
 
     def offline(self, sample_rate: float, channels: int, max_block: int = MAX_BLOCK) -> Link:
-        """A new engine with a copy of this chain, unaffected by later edits. `close()` it after use."""
+        """A new engine with a copy of this chain, unaffected by later edits. `close()` it after use.
+
+        Raises CspaceError while a plugin from elsewhere plays live: there is only one of it, and it
+        cannot play two sounds.
+        """
+        if any(link.has_workers for link in self._links):
+            raise CspaceError("a plugin of this chain that is not native plays live; stop the stream first")
         engine = _native.Engine(check_rate(sample_rate), channels, max_block)
         return Link(engine, self._slots, live=False, bind=False)
+
+    def check(self, plugins: Chain) -> None:
+        """Raises CspaceError if the processors of another chain could not play where this one does."""
+        for link in self._links[:1]:
+            engine = link.engine
+            Link(_native.Engine(engine.sample_rate, engine.channels), plugins._slots, live=False, bind=False).close()
 
     @property
     def latency_samples(self) -> int:

@@ -51,6 +51,11 @@ class Link:
         """The engine's id of a slot."""
         return self._ids[slot]
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether plugins from elsewhere play here on threads of their own."""
+        return bool(self._workers)
+
     def external_of(self, slot: Slot) -> External | None:
         """The stage that runs a plugin from elsewhere here, None for native ones."""
         return self._externals.get(slot)
@@ -69,7 +74,7 @@ class Link:
             engine_id = self._insert_external(index, slot)
         self._ids[slot] = engine_id
         if slot.bypass:
-            self.engine.bypass(engine_id, True)
+            self._call(slot, lambda: self.engine.bypass(engine_id, True))
 
     def _insert_external(self, index: int, slot: Slot) -> int:
         stage = slot.external(self.engine.sample_rate, self.engine.channels)
@@ -87,16 +92,17 @@ class Link:
 
     def remove(self, slot: Slot) -> None:
         """Takes a slot out; in the engine it fades out."""
-        self.engine.remove(self._ids.pop(slot))
+        self._call(slot, lambda: self.engine.remove(self._ids[slot]))
+        del self._ids[slot]
         self._release(slot)
 
     def move(self, slot: Slot, index: int) -> None:
         """Gives a slot another place."""
-        self.engine.move(self._ids[slot], index)
+        self._call(slot, lambda: self.engine.move(self._ids[slot], index))
 
     def bypass(self, slot: Slot, on: bool) -> None:
         """Lets sound pass by a slot, delayed alike."""
-        self.engine.bypass(self._ids[slot], on)
+        self._call(slot, lambda: self.engine.bypass(self._ids[slot], on))
 
     def replace(self, old: Slot, new: Slot, index: int) -> None:
         """Puts `new` where `old` is; between native plugins of one type the slot keeps its taps."""
@@ -114,7 +120,7 @@ class Link:
         if self._bind:
             b._bind(self.engine, engine_id)
         if old.bypass != new.bypass:
-            self.engine.bypass(engine_id, new.bypass)
+            self._call(new, lambda: self.engine.bypass(engine_id, new.bypass))
 
     def close(self) -> None:
         """Stops workers and lets go of the plugins; the engine itself is left as it is."""

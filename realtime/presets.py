@@ -65,8 +65,10 @@ def apply(preset: Chain, chain: Chain) -> None:
     """Makes `chain` sound like `preset`.
 
     Where both hold the same native processors under the same names, only parameters move, without
-    a break in the sound; else the chain is replaced, cross-faded.
+    a break in the sound; else the chain is replaced, cross-faded. A preset that cannot play here
+    raises CspaceError and changes nothing.
     """
+    chain.check(preset)
     mine, theirs = chain.slots, preset.slots
     same = len(mine) == len(theirs) and all(
         a.name == b.name and a.native is not None and b.native is not None and a.type_name == b.type_name

@@ -247,6 +247,8 @@ def test_live_it_runs_on_a_worker_thread() -> None:
     y = np.concatenate(out, axis=1)
     np.testing.assert_array_equal(y[:, late:], 0.5 * x[:, :-late])
     assert [s["late_blocks"] for s in engine.stats()["slots"]] == [0, 0]
+    with pytest.raises(CspaceError, match="plays live; stop the stream first"):
+        chain(x, RATE)
     slot = chain.slot(1)
     worker = chain._links[0]._workers[slot]
     del chain[1]

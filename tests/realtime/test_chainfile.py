@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cspace import plugins
+from cspace import _native, plugins
 from cspace.plugins import CSpace, Eq, Esn, Gain
 from cspace.realtime import Chain, CspaceError, chainfile
 from cspace.realtime.errors import ChainFileError
@@ -263,3 +263,17 @@ def test_a_preset_moves_parameters_where_it_can() -> None:
     other = Chain([CSpace()])
     apply(other, chain)
     assert chain == other
+
+
+def test_a_preset_that_cannot_play_changes_nothing() -> None:
+    chain = Chain([Gain(), CSpace()])
+    engine = _native.Engine(48_000, 2, 64)
+    chain.attach(engine)
+    for bad in (
+        Chain([Gain(gain_db=3.0), CSpace(low_hz=900.0, high_hz=100.0)]),
+        Chain([CSpace(low_hz=9e3, high_hz=10.0)]),
+    ):
+        with pytest.raises(CspaceError, match="low_hz must be the smaller one"):
+            apply(bad, chain)
+        assert chain == Chain([Gain(), CSpace()])
+        assert len(engine.slots()) == 2
