@@ -180,7 +180,10 @@ class External:
 
     def _raw(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            y = np.asarray(self.plugin.process(x, self.sample_rate, buffer_size=self.hop, reset=False), np.float32)
+            made = _native.keep_float_mode(
+                lambda: self.plugin.process(x, self.sample_rate, buffer_size=self.hop, reset=False)
+            )
+            y = np.asarray(made, np.float32)
         except Exception as e:  # a foreign plugin may raise anything
             reason = str(e).split("\n")[0]
             raise CspaceError(

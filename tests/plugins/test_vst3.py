@@ -52,6 +52,14 @@ def test_a_mono_plugin_in_a_stereo_chain_is_refused_by_name() -> None:
         Chain([load_vst3(FOLDER / "ZamDelay.vst3")])(np.zeros((2, 1000), np.float32), RATE)
 
 
+@needs_files
+def test_python_computes_as_before_after_a_plugin_was_there() -> None:
+    """These plugins switch the thread to flush subnormal numbers, and leave it so."""
+    smallest = np.float64(2.0**-1022)
+    Chain([load_vst3(FOLDER / "ZamCompX2.vst3")])(np.zeros((2, 1000), np.float32), RATE)
+    assert smallest / 4 > 0
+
+
 def test_a_file_that_is_no_plugin_is_refused_by_name(tmp_path: Path) -> None:
     bad = tmp_path / "bad.vst3"
     bad.write_bytes(b"not a plugin")
