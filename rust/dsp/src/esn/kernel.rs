@@ -140,10 +140,13 @@ impl Loop for Run<'_> {
 }
 
 impl Run<'_> {
+    // Loops count: see layout.rs.
+    #[allow(clippy::needless_range_loop)]
     #[inline(always)]
     fn steps<L: Lanes8>(self, l: L, w: &impl Product) {
         let net = self.net;
         let slices = net.slices();
+        let rows = self.rows.len() / slices;
         let rest = &mut self.state.rest[..slices];
         let (w_in, leak) = (&net.w_in[..slices], &net.leak[..slices]);
         let (mut now, mut next) = (&mut *self.state.now, &mut *self.state.next);
@@ -164,15 +167,18 @@ impl Run<'_> {
             }
             std::mem::swap(&mut now, &mut next);
             let now = &now.0.as_chunks::<LANES>().0[..slices];
-            for (r, row) in self.rows.chunks_exact(slices).enumerate() {
+            for r in 0..rows {
+                let row = &self.rows[r * slices..(r + 1) * slices];
                 let mut sum = l.splat(0.0);
-                for (w, s) in row.iter().zip(now) {
-                    sum = l.mul_add(l.load(&w.0), l.load(s), sum);
+                for k in 0..slices {
+                    sum = l.mul_add(l.load(&row[k].0), l.load(&now[k]), sum);
                 }
                 self.out[r * self.stride + t] = F32x8(l.store(sum)).sum();
             }
             if let Some(to) = self.states.get_mut(t * slices..(t + 1) * slices) {
-                to.iter_mut().zip(now).for_each(|(v, s)| v.0 = *s);
+                for k in 0..slices {
+                    to[k].0 = now[k];
+                }
             }
         }
         if self.input.len() % 2 == 1 {

@@ -1,5 +1,8 @@
 //! Ways to lay out W for the inner loop. In each, rows are taken eight at a time (a slice), one row
 //! per lane, so that no sum runs across lanes and the order of additions is fixed.
+//!
+//! The inner loops count instead of zipping iterators: those become calls out of the vector code, which
+//! cost more than a slice of a small network.
 
 use super::kernel::{Lanes, MASK};
 use super::lanes::Lanes8;
@@ -69,12 +72,12 @@ impl Product for Sliced {
         let (c2, c1) = self.col[range.clone()].as_chunks::<2>();
         let (v2, v1) = self.val[range].as_chunks::<2>();
         let (mut a, mut b) = (start, l.splat(0.0));
-        for (c, v) in c2.iter().zip(v2) {
-            a = l.mul_add(l.load(&v[0].0), l.gather(&s.0, &c[0]), a);
-            b = l.mul_add(l.load(&v[1].0), l.gather(&s.0, &c[1]), b);
+        for i in 0..c2.len().min(v2.len()) {
+            a = l.mul_add(l.load(&v2[i][0].0), l.gather(&s.0, &c2[i][0]), a);
+            b = l.mul_add(l.load(&v2[i][1].0), l.gather(&s.0, &c2[i][1]), b);
         }
-        for (c, v) in c1.iter().zip(v1) {
-            a = l.mul_add(l.load(&v.0), l.gather(&s.0, c), a);
+        for i in 0..c1.len().min(v1.len()) {
+            a = l.mul_add(l.load(&v1[i].0), l.gather(&s.0, &c1[i]), a);
         }
         l.add(a, b)
     }
@@ -120,14 +123,15 @@ impl Product for Blocks {
         let (v4, v1) = self.val[range].as_chunks::<4>();
         // Four sums, so that one block need not wait for the one before.
         let (mut a, mut b, mut c, mut d) = (start, l.splat(0.0), l.splat(0.0), l.splat(0.0));
-        for (i, v) in c4.iter().zip(v4) {
-            a = l.mul_add(l.load(&v[0].0), l.splat(s.0[usize::from(i[0]) & MASK]), a);
-            b = l.mul_add(l.load(&v[1].0), l.splat(s.0[usize::from(i[1]) & MASK]), b);
-            c = l.mul_add(l.load(&v[2].0), l.splat(s.0[usize::from(i[2]) & MASK]), c);
-            d = l.mul_add(l.load(&v[3].0), l.splat(s.0[usize::from(i[3]) & MASK]), d);
+        for i in 0..c4.len().min(v4.len()) {
+            let (at, v) = (&c4[i], &v4[i]);
+            a = l.mul_add(l.load(&v[0].0), l.splat(s.0[usize::from(at[0]) & MASK]), a);
+            b = l.mul_add(l.load(&v[1].0), l.splat(s.0[usize::from(at[1]) & MASK]), b);
+            c = l.mul_add(l.load(&v[2].0), l.splat(s.0[usize::from(at[2]) & MASK]), c);
+            d = l.mul_add(l.load(&v[3].0), l.splat(s.0[usize::from(at[3]) & MASK]), d);
         }
-        for (i, v) in c1.iter().zip(v1) {
-            a = l.mul_add(l.load(&v.0), l.splat(s.0[usize::from(*i) & MASK]), a);
+        for i in 0..c1.len().min(v1.len()) {
+            a = l.mul_add(l.load(&v1[i].0), l.splat(s.0[usize::from(c1[i]) & MASK]), a);
         }
         l.add(l.add(a, b), l.add(c, d))
     }
@@ -191,12 +195,12 @@ impl Product for Tiles {
         let (l2, l1) = self.lane[range.clone()].as_chunks::<2>();
         let (v2, v1) = self.val[range].as_chunks::<2>();
         let (mut a, mut b) = (start, l.splat(0.0));
-        for ((t, i), v) in t2.iter().zip(l2).zip(v2) {
-            a = l.mul_add(l.load(&v[0].0), take(l, s, t[0], &i[0]), a);
-            b = l.mul_add(l.load(&v[1].0), take(l, s, t[1], &i[1]), b);
+        for i in 0..t2.len().min(l2.len()).min(v2.len()) {
+            a = l.mul_add(l.load(&v2[i][0].0), take(l, s, t2[i][0], &l2[i][0]), a);
+            b = l.mul_add(l.load(&v2[i][1].0), take(l, s, t2[i][1], &l2[i][1]), b);
         }
-        for ((t, i), v) in t1.iter().zip(l1).zip(v1) {
-            a = l.mul_add(l.load(&v.0), take(l, s, *t, i), a);
+        for i in 0..t1.len().min(l1.len()).min(v1.len()) {
+            a = l.mul_add(l.load(&v1[i].0), take(l, s, t1[i], &l1[i]), a);
         }
         l.add(a, b)
     }
@@ -205,5 +209,5 @@ impl Product for Tiles {
 /// The states that one round of a tile multiplies.
 #[inline(always)]
 fn take<L: Lanes8>(l: L, s: &[[f32; LANES]], tile: u16, lane: &[u8; LANES]) -> L::V {
-    l.permute(l.load(&s[usize::from(tile)]), lane)
+    l.permute(l.load(&s[usize::from(tile) & (MASK / LANES)]), lane)
 }
