@@ -1,11 +1,12 @@
 //! The control half of an engine: edits, values, taps, statistics. Thread: control throughout.
 
-use cspace_dsp::{Info, PrepareError, Processor};
+use cspace_dsp::{PrepareError, Processor};
 use rtrb::{Consumer, Producer};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::command::{Command, ParamEvent, Returned};
+use crate::edit::{EditError, SlotInfo};
 use crate::remote::{Remote, WorkerEnd};
 use crate::shared::{Shared, SlotShared, count};
 use crate::slot::{Slot, Voice};
@@ -17,68 +18,6 @@ use crate::{Config, MAX_SLOTS, MAX_TAPS_PER_SLOT};
 const TAP_SECONDS: f64 = 4.0;
 /// Most memory one subscription may take, in values.
 const TAP_MAX_VALUES: usize = 1 << 24;
-
-/// Why an edit was refused. Nothing was changed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum EditError {
-    /// No slot has this id.
-    NoSlot(u32),
-    /// The slot's processor has no such parameter, tap or array.
-    NoName(String),
-    /// The value is not a number.
-    NotANumber(String),
-    /// The parameter takes effect only when the processor is built anew.
-    SetupParameter(String),
-    /// The array cannot be set while audio runs, or has the wrong length.
-    Array(String),
-    /// The chain is full.
-    ChainFull,
-    /// Too many taps on one slot.
-    TooManyTaps,
-    /// The audio thread has not taken earlier commands yet.
-    QueueFull,
-    /// The processor cannot be prepared.
-    Prepare(PrepareError),
-}
-
-impl std::fmt::Display for EditError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NoSlot(id) => write!(f, "no slot {id} in the chain"),
-            Self::NoName(name) => write!(f, "no parameter, tap or array called '{name}'"),
-            Self::NotANumber(name) => write!(f, "'{name}': the value is not a number"),
-            Self::SetupParameter(name) => {
-                write!(f, "'{name}' takes effect only when the processor is built anew: use replace")
-            }
-            Self::Array(why) => f.write_str(why),
-            Self::ChainFull => write!(f, "the chain holds {MAX_SLOTS} processors at most"),
-            Self::TooManyTaps => write!(f, "{MAX_TAPS_PER_SLOT} taps at most can be read from one slot"),
-            Self::QueueFull => f.write_str("the audio side has not taken earlier commands yet; try again"),
-            Self::Prepare(e) => e.fmt(f),
-        }
-    }
-}
-impl std::error::Error for EditError {}
-
-/// What the control side knows of a slot.
-#[derive(Clone)]
-pub struct SlotInfo {
-    /// Its id, never used again after removal.
-    pub id: u32,
-    /// Name for people.
-    pub name: String,
-    /// What its processor is.
-    pub info: &'static Info,
-    /// Delay it adds, in samples.
-    pub latency_samples: usize,
-    /// How long it sounds on, in samples.
-    pub tail_samples: usize,
-    values: Vec<f32>,
-    tap_lens: Vec<usize>,
-    array_lens: Vec<usize>,
-    taps: Vec<std::sync::Weak<()>>,
-    status: Arc<SlotShared>,
-}
 
 /// The control half.
 pub struct Controller {
@@ -417,16 +356,5 @@ impl Controller {
             late_blocks: slot.status.late_blocks.load(Relaxed),
             time: self.statistics.slot(slot.id),
         }
-    }
-}
-
-impl SlotInfo {
-    /// Copies what the control side must know once the processor has gone to the audio side.
-    fn learn(&mut self, processor: &dyn Processor) {
-        self.latency_samples = processor.latency_samples();
-        self.tail_samples = processor.tail_samples();
-        self.values = (0..self.info.params.len()).map(|i| processor.param(i)).collect();
-        self.tap_lens = (0..self.info.taps.len()).map(|i| processor.tap_len(i)).collect();
-        self.array_lens = (0..self.info.arrays.len()).map(|i| processor.array_len(i)).collect();
     }
 }

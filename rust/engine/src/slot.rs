@@ -213,10 +213,8 @@ impl Slot {
             let to = frames.min(from.saturating_add(usize::try_from(due.max(1)).unwrap_or(usize::MAX)));
             done = self.process_part(&mut block.slice(from, to), shared).or(done);
             from = to;
-            if !self.voice.dead {
-                let processor = &*self.voice.processor;
-                self.taps.iter_mut().for_each(|t| t.poll(processor, now + to as u64));
-            }
+            let alive = (!self.voice.dead).then_some(&*self.voice.processor);
+            self.taps.iter_mut().for_each(|t| t.poll(alive, now + to as u64));
         }
         done
     }

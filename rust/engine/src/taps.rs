@@ -54,18 +54,19 @@ impl TapWriter {
         self.ring.is_abandoned()
     }
 
-    /// Writes a frame if it is due at `now`. Thread: audio. Never allocates, locks or logs.
-    pub fn poll(&mut self, processor: &dyn Processor, now: u64) {
+    /// Writes a frame if it is due at `now`; without a processor (it panicked) the frame is dropped.
+    /// Thread: audio. Never allocates, locks or logs.
+    pub fn poll(&mut self, processor: Option<&dyn Processor>, now: u64) {
         if now < self.next {
             return;
         }
         self.next = now + self.hop;
         let width = self.values.len();
         // A replaced processor may have another size: its frames would not fit this subscription.
-        if processor.tap_len(self.tap) != width {
+        let Some(processor) = processor.filter(|p| p.tap_len(self.tap) == width) else {
             crate::shared::count(&self.dropped);
             return;
-        }
+        };
         match self.ring.write_chunk_uninit(width + HEADER) {
             Ok(chunk) => {
                 processor.read_tap(self.tap, &mut self.values);

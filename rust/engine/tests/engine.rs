@@ -135,6 +135,21 @@ fn a_panic_silences_one_block_and_then_passes_dry() {
 }
 
 #[test]
+fn a_tap_of_a_processor_that_panicked_drops_its_frames() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let (mut driver, mut control) = engine(2, 64);
+    let id = control.insert_named(0, Fake::boxed(Kind::PanicAt(100)), "bad").unwrap();
+    let mut tap = control.subscribe(id, "seen", 10).unwrap();
+    run(&mut driver, &vec![0.25; 2000], 64);
+    std::panic::set_hook(hook);
+    let (mut times, mut values) = (Vec::new(), Vec::new());
+    tap.read(&mut times, &mut values);
+    assert_eq!(times.last(), Some(&100), "the tap splits the block, so all samples before the panic count");
+    assert_eq!(tap.dropped() as usize + times.len(), 100);
+}
+
+#[test]
 fn taps_give_frames_at_exact_times() {
     for size in [1, 64, 100] {
         let (mut driver, mut control) = engine(2, 128);
