@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from ..plugins._audio import as_audio, check_buffer, check_rate
+from ..plugins._audio import MAX_CHANNELS, as_audio, check_buffer, check_rate
 from ..plugins._base import NativePlugin
-from .errors import CspaceError, ParameterError, near
+from .errors import AudioError, CspaceError, ParameterError, near
 from .link import Link
 from .slot import Slot, free_name, type_name
 
@@ -231,6 +231,8 @@ class Chain(MutableSequence[Any]):
         """
         if any(link.has_workers for link in self._links):
             raise CspaceError("a plugin of this chain that is not native plays live; stop the stream first")
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise AudioError(f"{channels} channels cannot be processed, use 1 to {MAX_CHANNELS}")
         engine = _native.Engine(check_rate(sample_rate), channels, max_block)
         return Link(engine, self._slots, live=False, bind=False)
 

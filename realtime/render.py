@@ -25,7 +25,7 @@ from .link import Link
 
 PIECE = 16_384  # frames in hand at once
 ENGINE_BLOCK = 1024
-FALLBACK_RATE = 48_000  # for files at rates no processor runs at
+FALLBACK_RATE = 48_000  # for files below the lowest rate of processors
 AUTO_TAIL_S = 10.0
 
 Event = tuple[float, str, Any]  # seconds, "eq.low_gain_db", value
@@ -114,7 +114,7 @@ def render(
 def _chain_rate(chain: Chain, asked: float | None, of_file: int) -> float:
     rate = asked or chain.sample_rate
     if rate is None:
-        rate = of_file if RATES[0] <= of_file <= RATES[1] else FALLBACK_RATE
+        rate = min(of_file, RATES[1]) if of_file >= RATES[0] else FALLBACK_RATE
     if not RATES[0] <= rate <= RATES[1]:
         raise AudioError(f"sample rate {rate:g} Hz is not allowed, use {RATES[0]:g} to {RATES[1]:g} Hz")
     return float(rate)

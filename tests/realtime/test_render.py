@@ -68,7 +68,7 @@ def test_pedalboard_in_the_chain_is_aligned_too(wav: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("file_rate", "chain_rate"), [(44_100, 48_000), (48_000, 44_100), (22_050, 96_000), (4_000, None)]
+    ("file_rate", "chain_rate"), [(44_100, 48_000), (48_000, 44_100), (22_050, 96_000), (4_000, None), (384_000, None)]
 )
 def test_another_rate_is_resampled_there_and_back(tmp_path: Path, file_rate: int, chain_rate: int | None) -> None:
     t = np.arange(int(1.5 * file_rate) + 7) / file_rate
@@ -78,7 +78,7 @@ def test_another_rate_is_resampled_there_and_back(tmp_path: Path, file_rate: int
     report = render(chain, tmp_path / "in.wav", tmp_path / "out.wav")
     y = read(tmp_path / "out.wav")
     assert y.shape == x.shape
-    assert report.chain_rate == (chain_rate or 48_000)
+    assert report.chain_rate == (chain_rate or {4_000: 48_000, 384_000: 192_000}[file_rate])
     assert report.sample_rate == file_rate
     edge = file_rate // 20
     assert np.max(np.abs(y - x)[edge:-edge]) < 2e-4
@@ -194,6 +194,9 @@ def test_targets_that_cannot_be_written_are_named(wav: Path, tmp_path: Path) -> 
     sf.write(tmp_path / "many.wav", noise(100, 9), RATE)
     with pytest.raises(CspaceError, match="FLAC PCM_24 cannot be written with 9 channels"):
         render(Chain(), tmp_path / "many.wav", tmp_path / "out.flac")
+    sf.write(tmp_path / "most.wav", noise(100, 65), RATE)
+    with pytest.raises(CspaceError, match="65 channels cannot be processed, use 1 to 64"):
+        render(Chain(), tmp_path / "most.wav", tmp_path / "out.wav")
     assert leftovers(tmp_path) == []
 
 
