@@ -32,11 +32,16 @@ class Clock:
         self._wall = wall
         self._seen: deque[tuple[float, float]] = deque()  # (wall, offset), offsets increasing
         self._offset: float | None = None
+        self._last = 0
 
     def observe(self) -> float:
         """Reads both clocks; returns the wall time. To be called a few times a second."""
         samples = self._sample_time()
         now = self._wall()
+        if samples < self._last:  # a new engine plays: its clock began anew
+            self._seen.clear()
+            self._offset = None
+        self._last = samples
         offset = now - samples / self._rate
         while self._seen and self._seen[-1][1] >= offset:
             self._seen.pop()

@@ -89,7 +89,7 @@ class OscHandler:
         """Acts on one packet. Never raises."""
         with self._lock:
             self.counts["packets"] += 1
-            now = self.clock.observe() if self.clock else time.time()
+            now = self._now()
             try:
                 messages = parse(data)
             except PacketError as e:
@@ -123,10 +123,7 @@ class OscHandler:
     def run_due(self, now: float | None = None) -> float:
         """Plays messages whose time has come; returns the seconds until the next one, or a tick."""
         with self._lock:
-            if self.clock is not None:
-                observed = self.clock.observe()
-                now = observed if now is None else now
-            now = time.time() if now is None else now
+            now = self._now() if now is None else now
             while self._pending:
                 due = self._pending[0]
                 wait = due[0] - now - (AHEAD_S if self._timed(due[2].address) else 0.0)
@@ -136,6 +133,13 @@ class OscHandler:
                 assert self.clock is not None
                 self._act(due[2], max(0, self.clock.samples(due[0])), due[3])
             return _TICK_S
+
+    def _now(self) -> float:
+        """Wall time; reads the engine's clock on the way."""
+        try:
+            return self.clock.observe() if self.clock else time.time()
+        except CspaceError:  # the stream is closed for now
+            return time.time()
 
     @staticmethod
     def _timed(address: str) -> bool:

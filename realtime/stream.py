@@ -82,8 +82,8 @@ class Stream:
     ):
         self.chain = chain
         self.lock = threading.RLock()  # held by whoever edits the chain: OSC, the panel, you
-        self.sample_rate = check_rate(sample_rate or chain.sample_rate or 48_000)
-        self.block = int(block or chain.block or 64)
+        self.sample_rate = check_rate(_first(sample_rate, chain.sample_rate, 48_000))
+        self.block = int(_first(block, chain.block, 64))
         self.channels = int(channels)
         if not BLOCKS[0] <= self.block <= BLOCKS[1]:
             raise AudioError(f"block = {self.block} is not allowed, use {BLOCKS[0]} to {BLOCKS[1]} frames")
@@ -249,6 +249,11 @@ class Stream:
             late_starts=paced.late_starts if paced else 0,
             lost=str(self.lost) if self.lost else "",
         )
+
+
+def _first(*choices: float | None) -> float:
+    """The first that is given."""
+    return next(c for c in choices if c is not None)
 
 
 # ---- what input and output mean --------------------------------------------------------------

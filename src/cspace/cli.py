@@ -1,12 +1,81 @@
-"""The ``cspace`` command."""
+"""The `cspace` command. Errors a user can mend are one line, without a traceback.
 
-from typing import Annotated
+Exit codes: 0 done, 1 it failed while running, 2 something asked for is wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from . import __version__
 
-app = typer.Typer(name="cspace", no_args_is_help=True, help="Real-time host for physically grounded and neural audio.")
+if TYPE_CHECKING:
+    from .realtime import Chain, Stream
+    from .realtime.osc import OscHandler
+
+app = typer.Typer(
+    name="cspace",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Real-time host for physically grounded and neural audio.",
+)
+out = Console()
+err = Console(stderr=True)
+
+
+# ---- errors ----------------------------------------------------------------------------------
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    err.print(f"cspace: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _say(line: str) -> None:
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _note(line: str) -> None:
+    err.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One line instead of a traceback for errors the user can mend."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        from .realtime.errors import CspaceError
+        from .realtime.portaudio import DeviceLost
+
+        try:
+            return command(*args, **kwargs)
+        except DeviceLost as e:
+            _fail(str(e), 1)
+        except CspaceError as e:
+            _fail(str(e), 2)
+        except KeyboardInterrupt:
+            _fail("stopped", 1)
+        except BrokenPipeError:  # `cspace plugins | head`
+            sys.stderr.close()
+            raise typer.Exit(1) from None
+
+    return guarded
+
+
+# ---- root ------------------------------------------------------------------------------------
 
 
 def _show_version(on: bool) -> None:
@@ -22,6 +91,330 @@ def _root(
     ] = False,
 ) -> None:
     """Real-time host for physically grounded and neural audio."""
+
+
+ChainFile = Annotated[Path | None, typer.Argument(help="A chain file; without one, the demo's chain.")]
+
+
+def _chain(path: Path | None) -> Chain:
+    from .realtime.chainfile import load
+    from .realtime.demo import demo_chain
+
+    return demo_chain() if path is None else load(path)
+
+
+# ---- live ------------------------------------------------------------------------------------
+
+
+@app.command()
+@_clear_errors
+def live(
+    chain: ChainFile = None,
+    input: Annotated[
+        str | None, typer.Option("--input", "-i", help="Device name or number, audio file, or null.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Device name or number, audio file, or null.")
+    ] = None,
+    block: Annotated[int | None, typer.Option(help="Frames per block; by default the chain's wish, else 64.")] = None,
+    sample_rate: Annotated[float | None, typer.Option(help="Hz; by default the chain's wish, else 48000.")] = None,
+    channels: Annotated[int, typer.Option(help="Channels in and out.")] = 2,
+    osc_port: Annotated[int, typer.Option(help="UDP port for OSC; 0 takes any free one.")] = 9000,
+    osc_host: Annotated[str, typer.Option(help="Where OSC listens; 127.0.0.1 keeps other machines out.")] = "127.0.0.1",
+    presets: Annotated[Path, typer.Option(help="The folder of presets.")] = Path("presets"),
+    seconds: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Start an input file over at its end.")] = False,
+    no_view: Annotated[bool, typer.Option("--no-view", help="No meters, only lines.")] = False,
+) -> None:
+    """Plays a chain live, controlled by OSC.
+
+    Examples
+    --------
+        cspace live chain.toml
+
+        cspace live chain.toml --input "USB Audio" --output "USB Audio" --block 128
+
+        cspace live chain.toml --input song.wav --output out.wav
+
+        oscsend localhost 9000 /chain/eq/low_gain_db f 3
+    """
+    from .realtime import Stream
+    from .realtime.clock import Clock
+    from .realtime.control import Control
+    from .realtime.osc import OscHandler, OscServer
+    from .realtime.oscquery import OscQueryServer
+
+    plays = _chain(chain)
+    with contextlib.ExitStack() as stack:
+        source, target, again = _ports(input, output, loop, stack)
+        stream = Stream(
+            plays, input=source, output=target, sample_rate=sample_rate, block=block, channels=channels, loop=again
+        )
+        control = Control(plays, lambda: stream.engine, presets=presets, lock=stream.lock)
+        clock = Clock(lambda: stream.engine.sample_time, stream.sample_rate, stream.block)
+        handler = OscHandler(control, clock)
+        server = OscServer(handler, osc_port, osc_host)
+        stack.callback(server.close)  # if the stream does not open
+        stack.enter_context(stream)
+        stack.enter_context(server)
+        query = stack.enter_context(OscQueryServer(handler, server.port, host=osc_host, osc_ip=osc_host))
+        address = f"{server.host}:{server.port}"
+        _say(f"{stream.name}: OSC on {address}, OSCQuery on http://{query.host}:{query.port}/")
+        _watch(stream, handler, address, seconds, view=not no_view and out.is_terminal)
+    if target is not None and target != "null" and stream.kind == "file":
+        _say(f"written: {target}")
+
+
+def _ports(
+    input: str | None, output: str | None, loop: bool, stack: contextlib.ExitStack
+) -> tuple[str | None, str | None, bool]:
+    """What plays: as asked for, or the bundled clip where there is no sound hardware."""
+    from .realtime.errors import CspaceError
+    from .realtime.portaudio import devices
+    from .realtime.stream import is_file
+
+    if input is not None or (output is not None and not is_file(output) and output != "null"):
+        return input, output, loop
+    try:
+        found = devices()
+    except CspaceError as e:
+        _note(str(e))
+        found = []
+    usable = any(d.inputs for d in found) and any(d.outputs for d in found)
+    if usable and output is None:
+        return input, output, loop
+    if not usable:
+        _note("This machine has no sound hardware: the bundled clip plays through the file device.")
+    else:
+        _note("An output file needs an input file: the bundled clip plays.")
+    return str(_clip_file(stack)), output, loop or output is None or output == "null"
+
+
+def _clip_file(stack: contextlib.ExitStack) -> Path:
+    import numpy as np
+
+    from .realtime.clip import clip
+    from .realtime.files import Writer
+
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cspace-")), "bundled clip.wav")
+    with Writer(path, 48_000, 2) as writer:
+        writer.write(np.ascontiguousarray(clip().T))
+    return path
+
+
+def _watch(stream: Stream, osc: OscHandler, address: str, seconds: float | None, *, view: bool) -> None:
+    """Until the end of the file, the time, Ctrl-C, or the loss of the device."""
+    import time
+
+    from rich.live import Live
+
+    from .realtime import DeviceLost
+    from .realtime.view import OrderParameter, render_view, summary
+
+    order = OrderParameter(stream)
+    ends = None if seconds is None else time.monotonic() + seconds
+    picture = Live(console=out, refresh_per_second=12, transient=True, redirect_stderr=False) if view else None
+    stats = stream.stats()
+    try:
+        with picture or contextlib.nullcontext():
+            while ends is None or time.monotonic() < ends:
+                wait = 0.1 if ends is None else min(0.1, max(0.0, ends - time.monotonic()))
+                try:
+                    if stream.wait(wait):
+                        break
+                except DeviceLost as e:
+                    _note(str(e))
+                    _come_back(stream, ends)
+                    continue
+                stats = stream.stats()
+                if picture is not None:
+                    picture.update(render_view(stream, stats, order.read(), osc, address))
+    except KeyboardInterrupt:
+        pass
+    if stream.running or stream.finished:
+        stats = stream.stats()
+    _say(summary(stream, stats, osc))
+
+
+def _come_back(stream: Stream, ends: float | None) -> None:
+    """Reopens a lost device as soon as it is there again."""
+    import time
+
+    from .realtime import DeviceError
+
+    _note("waiting for it; Ctrl-C stops")
+    while ends is None or time.monotonic() < ends:
+        time.sleep(1.0)
+        try:
+            stream.reopen()
+        except DeviceError:
+            continue
+        _note("it is back")
+        return
+
+
+# ---- render ----------------------------------------------------------------------------------
+
+
+@app.command()
+@_clear_errors
+def render(
+    chain: Annotated[Path, typer.Argument(help="A chain file.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="An audio file.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; its suffix chooses the format.")],
+    sample_rate: Annotated[float | None, typer.Option(help="Hz the chain runs at.")] = None,
+    subtype: Annotated[str | None, typer.Option(help="Sample format such as PCM_16; by default float32.")] = None,
+    tail: Annotated[str, typer.Option(help="Seconds to go on after the end, or auto.")] = "0",
+) -> None:
+    """Renders a file through a chain, the same samples as live.
+
+    Examples
+    --------
+        cspace render chain.toml in.wav out.wav
+
+        cspace render chain.toml in.wav out.flac --tail auto
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from .realtime.chainfile import load
+    from .realtime.errors import CspaceError
+    from .realtime.render import render as run
+
+    try:
+        seconds: float | str = tail if tail == "auto" else float(tail)
+    except ValueError:
+        raise CspaceError(f"--tail {tail!r} is not allowed, use seconds or auto") from None
+    plays = load(chain)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    with Progress(
+        *columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal
+    ) as progress:
+        task = progress.add_task(source.name, total=None)
+        report = run(
+            plays,
+            source,
+            target,
+            sample_rate=sample_rate,
+            subtype=subtype,
+            tail=seconds,
+            progress=lambda done, expected: progress.update(task, completed=done, total=max(expected, 1)),
+        )
+    for warning in report.warnings:
+        _note(warning)
+    _say(
+        f"{target}: {report.frames / report.sample_rate:.2f} s at {report.sample_rate} Hz, peak {report.peak:.3f}, "
+        f"{report.times_realtime:.0f} × real time"
+    )
+
+
+# ---- devices and plugins ---------------------------------------------------------------------
+
+
+@app.command()
+@_clear_errors
+def devices() -> None:
+    """Lists sound devices."""
+    from .realtime.portaudio import devices as listed
+
+    found = listed()
+    if not found:
+        _say("This machine has no sound hardware; `cspace live` plays through the file device.")
+        return
+    table = Table("no", "name", "API", "in", "out", "Hz", "default", box=None)
+    for d in found:
+        default = " ".join(w for w, on in (("input", d.default_input), ("output", d.default_output)) if on)
+        table.add_row(str(d.index), d.name, d.host_api, str(d.inputs), str(d.outputs), f"{d.sample_rate:g}", default)
+    out.print(table)
+
+
+@app.command()
+@_clear_errors
+def plugins(
+    name: Annotated[str | None, typer.Argument(help="One processor, with all it says about itself.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
+) -> None:
+    """Shows the processors and their parameters.
+
+    Examples
+    --------
+        cspace plugins
+
+        cspace plugins eq
+    """
+    from . import _native
+    from .realtime.errors import ParameterError, near
+
+    listed = {p["name"]: p for p in _native.processors()}
+    if name is not None and name not in listed:
+        raise ParameterError(
+            f"there is no processor {name!r}{near(name, listed) or '; there are ' + ', '.join(listed)}"
+        )
+    chosen = [listed[name]] if name else list(listed.values())
+    if markdown:
+        typer.echo("\n".join(_markdown(chosen)))
+        return
+    for p in chosen:
+        out.print(f"[bold]{p['name']}[/bold]  {p['doc']}", highlight=False)
+        table = Table("parameter", "allowed", "default", *(["what it does"] if name else []), box=None, padding=(0, 2))
+        for q in p["params"]:
+            table.add_row(q["name"], *_range_and_default(q), *([q["doc"]] if name else []))
+        if p["params"]:
+            out.print(table)
+        for kind in ("taps", "arrays") if name else ():
+            for a in p[kind]:
+                out.print(f"  {kind[:-1]} [bold]{a['name']}[/bold]: {a['doc']}", highlight=False)
+        out.print()
+
+
+def _range_and_default(q: Any) -> tuple[str, str]:
+    from .plugins._params import allowed, number, to_python
+
+    value = to_python(q, q["default"])
+    text = str(value).lower() if isinstance(value, bool) else value if isinstance(value, str) else number(value)
+    return allowed(q) + (" (set-up)" if q["setup"] else ""), text
+
+
+def _markdown(chosen: list[Any]) -> Iterator[str]:
+    yield "| processor | parameter | allowed | default | what it does |"
+    yield "|---|---|---|---|---|"
+    for p in chosen:
+        for q in p["params"] or [None]:
+            cells = [q["name"], *_range_and_default(q), q["doc"]] if q else ["", "", "", p["doc"]]
+            yield f"| `{p['name']}` | " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+
+# ---- bench -----------------------------------------------------------------------------------
+
+
+@app.command()
+@_clear_errors
+def bench(
+    chain: Annotated[
+        Path | None, typer.Argument(help="A chain file to time; without one, the project's benchmarks.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds of sound to time a chain with.")] = 10.0,
+    block: Annotated[int, typer.Option(help="Frames per block.")] = 64,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds.")] = False,
+) -> None:
+    """Times a chain block by block, or runs the project's benchmarks from a checkout.
+
+    Examples
+    --------
+        cspace bench chain.toml --block 128
+
+        cspace bench --quick
+    """
+    from .realtime.demo import latency_rows, timed_run
+
+    root = Path(__file__).resolve().parents[2]
+    if chain is None and (root / "bench" / "__main__.py").is_file():
+        command = [sys.executable, "-m", "bench", *(["--quick"] if quick else [])]
+        raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)
+    stats, rate = timed_run(_chain(chain), seconds, block)
+    table = Table("", "p50 µs", "p99 µs", "p99.9 µs", "max µs", "p99 of deadline", box=None)
+    for row in latency_rows(stats, block, rate):
+        table.add_row(*row)
+    out.print(table)
 
 
 def main() -> None:
