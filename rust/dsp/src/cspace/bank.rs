@@ -18,7 +18,7 @@ pub use super::analysis::OscillatorBank;
 pub const CHUNK: usize = 64;
 
 /// A complex number of the set-up code, float64.
-pub use realfft::num_complex::Complex64 as Complex;
+pub use num_complex::Complex64 as Complex;
 
 /// A damped oscillator, kept as logarithms so that `λ − 1` is exact to float64 at any frequency.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,7 +7,7 @@
 //! analog prototype, and a test holds them together.
 
 use super::kernel::Cell;
-use realfft::num_complex::Complex64;
+use num_complex::Complex64;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// Sections in series.
