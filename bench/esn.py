@@ -24,8 +24,8 @@ CASES = [
 
 def block_matrix(rng: np.random.Generator, nodes: int, density: float) -> np.ndarray:
     """Non-zeros in runs of eight rows that share a column: the structure `blocks` stores."""
-    mask = rng.random((nodes // 8, nodes)) < density
-    return rng.uniform(-1, 1, (nodes, nodes)) * np.repeat(mask, 8, axis=0)
+    mask = rng.random((-(-nodes // 8), nodes)) < density
+    return rng.uniform(-1, 1, (nodes, nodes)) * np.repeat(mask, 8, axis=0)[:nodes]
 
 
 def matrices(nodes: int, density: float, topology: str) -> tuple[np.ndarray, np.ndarray]:
