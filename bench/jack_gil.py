@@ -32,7 +32,7 @@ def hold_gil(seconds: float) -> float:
     end = time.monotonic() + seconds
     longest = 0.0
     while (began := time.monotonic()) < end:
-        sum(range(10_000_000))  # one call into C
+        sum(range(20_000_000))  # one call into C
         longest = max(longest, time.monotonic() - began)
     return longest
 

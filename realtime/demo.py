@@ -129,7 +129,9 @@ def gestures() -> list[Gesture]:
             0.54,
             "CSpace freezes",
             Move(0.43, cspace + "resynthesis", 1.0),
-            Move(0.4395, cspace + "freeze", 1.0),
+            Move(0.45, cspace + "freeze", 1.0),
+            _sweep(0.455, 0.475, kura + "level_db", -22.0, -4.0, n=10),  # what is held, held louder
+            Move(0.525, kura + "level_db", -22.0),
             Move(0.53, cspace + "freeze", 0.0),
             Move(0.54, cspace + "resynthesis", 0.0),
         ),
