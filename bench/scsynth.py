@@ -7,7 +7,6 @@ under "Synth Definition File Format" and "Non-Realtime Synthesis".
 from __future__ import annotations
 
 import shutil
-import statistics
 import struct
 import subprocess
 import tempfile
@@ -23,6 +22,11 @@ AUDIO = 2
 
 def available() -> bool:
     return shutil.which("scsynth") is not None
+
+
+def long_enough(units: int) -> float:
+    """Seconds of score after which the price of `units` UGens outweighs the jitter of starting a program."""
+    return max(8.0, 8192.0 / units)
 
 
 class Def:
@@ -91,7 +95,7 @@ def _bundle(at_s: float, address: str, *args: object) -> bytes:
 
 
 class Bank:
-    """A score that plays a SynthDef for some seconds; `ns()` is its price beyond an empty score."""
+    """A score that plays a SynthDef for some seconds; `seconds()` is its price beyond an empty score."""
 
     def __init__(self, definition: Def, seconds: float, sample_rate: int) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="cspace-scsynth-")
@@ -116,10 +120,9 @@ class Bank:
             raise RuntimeError(f"scsynth failed: {done.stdout[-300:]}{done.stderr[-300:]}")
         return took
 
-    def ns(self, work: float, rounds: int) -> float:
-        """Median ns per unit of `work`, the empty score subtracted."""
-        self._run("full.osc")
-        return statistics.median(self._run("full.osc") - self._run("empty.osc") for _ in range(rounds)) * 1e9 / work
+    def seconds(self) -> float:
+        """The time of the full score beyond that of the empty one."""
+        return self._run("full.osc") - self._run("empty.osc")
 
     def peak(self) -> float:
         """Largest sample of the last run: proof that it sounded."""

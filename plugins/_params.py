@@ -19,7 +19,8 @@ Value = float | int | bool | str
 
 def number(x: float) -> str:
     """A number as people write it: no float32 tails such as 0.10000000149."""
-    return f"{x:.7g}"
+    whole = abs(x) < 1e9 and x == int(x)
+    return str(int(x)) if whole else f"{x:.7g}"
 
 
 def allowed(info: ParamInfo) -> str:
