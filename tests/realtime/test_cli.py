@@ -90,23 +90,33 @@ def test_live_view(files: Path) -> None:
     main, child = pty.openpty()
     command = [sys.executable, "-m", "cspace", "live", "-i", str(files / "in.wav"), "--loop", "--osc-port", "0"]
     command += ["-o", str(files / "out.wav")]
-    process = subprocess.Popen(
-        command, stdout=child, stderr=child, stdin=child, env=os.environ | {"TERM": "xterm", "COLUMNS": "120"}
-    )
-    os.close(child)
+    # A job started with `&` or nohup ignores Ctrl-C, and so would its children; a terminal's do not.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, stdout=child, stderr=child, stdin=child, env=os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+        )
+    finally:
+        signal.signal(signal.SIGINT, inherited)
+        os.close(child)
     seen = b""
     began = time.monotonic()
     interrupted = False
-    while True:
-        try:
-            seen += os.read(main, 65_536)
-        except OSError:
-            break
-        if not interrupted and (b"order r" in seen or time.monotonic() - began > 20):
-            process.send_signal(signal.SIGINT)
-            interrupted = True
-    assert process.wait(timeout=20) == 0
-    os.close(main)
+    try:
+        while True:
+            try:
+                seen += os.read(main, 65_536)
+            except OSError:
+                break
+            if not interrupted and (b"order r" in seen or time.monotonic() - began > 20):
+                process.send_signal(signal.SIGINT)
+                interrupted = True
+        assert process.wait(timeout=20) == 0
+    finally:
+        # Nothing is left behind to play on beside the tests that follow.
+        process.kill()
+        process.wait()
+        os.close(main)
     text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", seen).decode(errors="replace")
     for word in ("in 1", "out 2", "order r", "load", "p99", "late model blocks", "missed deadlines", "OSC", "kuramoto"):
         assert word in text
