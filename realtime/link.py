@@ -26,11 +26,16 @@ class Link:
     live : a device or a paced stream will drive it, so plugins from elsewhere get a worker thread
         instead of running in the block loop
     bind : whether later changes of plugin parameters reach this engine
+
+    `offset` counts the engine's slots in front of the chain that are not of it, such as a player of
+    files. Slots behind the chain need no count: a slot goes in front of another, or to the end only
+    if there is none.
     """
 
     def __init__(self, engine: _native.Engine, slots: Sequence[Slot], *, live: bool, bind: bool = True):
         self.engine = engine
         self.live = live
+        self.offset = 0
         self._bind = bind
         self._ids: dict[Slot, int] = {}
         self._workers: dict[Slot, WorkerThread] = {}
@@ -67,7 +72,7 @@ class Link:
         native = slot.native
         if native is not None:
             core = native._build()
-            engine_id = self._call(slot, lambda: self.engine.insert(index, core))
+            engine_id = self._call(slot, lambda: self.engine.insert(self.offset + index, core))
             if self._bind:
                 native._bind(self.engine, engine_id)
         else:
@@ -85,6 +90,7 @@ class Link:
                 slot,
                 lambda: self.engine.insert_inline(index, stage.process, latency, tail, slot.name, stage.reset),
             )
+        index += self.offset
         total = stage.live_latency(self.engine.max_block)
         worker = self._call(slot, lambda: self.engine.insert_worker(index, stage.hop, total, tail, slot.name))
         self._workers[slot] = WorkerThread(worker, stage)
@@ -98,7 +104,7 @@ class Link:
 
     def move(self, slot: Slot, index: int) -> None:
         """Gives a slot another place."""
-        self._call(slot, lambda: self.engine.move(self._ids[slot], index))
+        self._call(slot, lambda: self.engine.move(self._ids[slot], self.offset + index))
 
     def bypass(self, slot: Slot, on: bool) -> None:
         """Lets sound pass by a slot, delayed alike."""

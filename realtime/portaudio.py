@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import CspaceError, near
 
@@ -245,13 +245,14 @@ def _named(which: str, kind: str, able: list[Device]) -> Device:
 
 
 class DeviceStream:
-    """A running full-duplex device stream whose callback is the engine's.
+    """A running device stream whose callback is the engine's.
 
     Parameters
     ----------
     engine : attached from the start until `close`
     input, output : see `find`
     block : frames per callback; best the period of the device
+    kind : "input" drops what the engine plays, "output" gives it silence
     on_lost : called once, from the watchdog thread, when the device stops asking for blocks
     lost_after_s : how long it may be silent before it counts as lost
     """
@@ -263,6 +264,7 @@ class DeviceStream:
         input: int | str | None = None,
         output: int | str | None = None,
         block: int = 64,
+        kind: Literal["duplex", "input", "output"] = "duplex",
         on_lost: Callable[[DeviceLost], None] | None = None,
         lost_after_s: float = 1.0,
     ):
@@ -275,20 +277,22 @@ class DeviceStream:
         self._watch: threading.Thread | None = None
         with _lock:
             sd = _sounddevice()
-            self.input = find(input, "input", engine.channels)
-            self.output = find(output, "output", engine.channels)
+            self.input = None if kind == "output" else find(input, "input", engine.channels)
+            self.output = None if kind == "input" else find(output, "output", engine.channels)
+            self._kind, self._used = kind, [d for d in (self.input, self.output) if d is not None]
             self._stream = self._open(sd, block)
             self._lib = sd._lib  # another stream's loss may replace the module's one
 
     def _open(self, sd: Any, block: int) -> Any:
+        numbers = [d.index for d in self._used]
         callback, userdata = self.engine.attach()
         try:
             with quiet_stderr():
                 return sd._StreamBase(
-                    kind="duplex",
+                    kind=self._kind,
                     samplerate=self.engine.sample_rate,
                     blocksize=block,
-                    device=(self.input.index, self.output.index),
+                    device=numbers if len(numbers) == 2 else numbers[0],
                     channels=self.engine.channels,
                     dtype="float32",
                     latency="low",
@@ -307,13 +311,14 @@ class DeviceStream:
     @property
     def name(self) -> str:
         """The devices in words."""
-        a, b = self.input, self.output
+        a, b = self._used[0], self._used[-1]
         return f"{a.name} ({a.host_api})" if a == b else f"{a.name} → {b.name} ({b.host_api})"
 
     @property
     def device_latency_s(self) -> tuple[float, float]:
-        """Input and output latency as the device states them, in seconds."""
-        a, b = self._stream.latency
+        """Input and output latency as the device states them, in seconds; of the one there is, twice."""
+        stated = self._stream.latency
+        a, b = stated if self._kind == "duplex" else (stated, stated)
         return float(a), float(b)
 
     def start(self) -> None:
@@ -360,7 +365,7 @@ class DeviceStream:
             if self._closed.is_set():
                 return
             self._closed.set()
-            dead_jack = _is_jack(self.output.host_api) and not self._active()
+            dead_jack = _is_jack(self._used[-1].host_api) and not self._active()
             if dead_jack or not self._close_in_time():
                 # Native code may call back or read its userdata for ever after: nothing may be freed.
                 _abandoned.extend((self._stream, self.engine))

@@ -19,6 +19,7 @@ from .chain import Chain
 from .errors import AudioError, CspaceError
 from .filedevice import FileDevice
 from .files import FORMATS
+from .mixeddevice import MixedDevice
 from .portaudio import DeviceError, DeviceLost, DeviceStream
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class StreamStats(TypedDict):
     block: int
     latency_samples: int  # of the chain
     late_blocks: int  # of all worker processors together
+    file_gaps: int  # a file with a device: blocks the disk was too late for; sound is missing there
     stalls: int  # file device: blocks that waited for disk; nothing lost
     late_starts: int  # file device: blocks begun more than a block late
     lost: str  # why the device went away, else empty
@@ -59,7 +61,8 @@ class Stream:
     ----------
     chain : stays yours; it is attached to the stream's engine while the stream is open
     input, output : a device (name, number, or None for the default), an audio file, or "null".
-        Devices go with devices, files with files or "null"
+        With a device, the other may be a file: it plays to the device, or records from it. A file
+        as input and no output plays to nowhere, at real-time pace
     sample_rate : Hz; None for the chain's wish, else 48000
     block : frames per callback; None for the chain's wish, else 64
     channels : of input and output alike
@@ -96,7 +99,7 @@ class Stream:
         self._on_lost = on_lost
         self._engine: _native.Engine | None = None
         self._link: Link | None = None
-        self._device: DeviceStream | FileDevice | None = None
+        self._device: DeviceStream | FileDevice | MixedDevice | None = None
         self._ended = threading.Event()
 
     # ---- life --------------------------------------------------------------------------------
@@ -112,14 +115,28 @@ class Stream:
             self._link = self.chain.attach(engine)
             self._engine = engine
             try:
-                self._device = self._make_device(engine)
+                self._device = self._make_device(engine, self._link)
                 self._device.start()
             except BaseException:
                 self._release()
                 raise
         return self
 
-    def _make_device(self, engine: _native.Engine) -> DeviceStream | FileDevice:
+    def _make_device(self, engine: _native.Engine, link: Link) -> DeviceStream | FileDevice | MixedDevice:
+        plays, records = is_device(self.output), is_device(self.input)
+        if self.kind == "device" and not (plays and records):
+            return MixedDevice(
+                engine,
+                link,
+                device=_device(self.output if plays else self.input),
+                play=plays,
+                file=_file(self.input if plays else self.output),
+                block=self.block,
+                loop=self._loop,
+                tail_s=self._tail_s,
+                on_lost=self._device_lost,
+                on_end=self._ended.set,
+            )
         if self.kind == "device":
             return DeviceStream(
                 engine,
@@ -140,9 +157,12 @@ class Stream:
     def reopen(self) -> Stream:
         """After a loss: looks for the devices anew and plays on, from silence, with the chain as it is now.
 
-        Raises DeviceError while they are still missing; it may be called again.
+        A file as input starts over. Raises DeviceError while the devices are still missing; it may
+        be called again. Raises CspaceError for a recording, which the loss completed.
         """
         self.close()
+        if self.kind == "device" and is_file(self.output):
+            raise CspaceError(f"{self.output}: holds what was recorded until the loss; record on into another file")
         if self.kind == "device":
             from . import portaudio
 
@@ -209,7 +229,7 @@ class Stream:
     @property
     def finished(self) -> bool:
         """A file was played to its end."""
-        return isinstance(self._device, FileDevice) and self._device.finished
+        return isinstance(self._device, FileDevice | MixedDevice) and self._device.finished
 
     @property
     def name(self) -> str:
@@ -228,6 +248,8 @@ class Stream:
                 raise device.error
             return done
         done = self._ended.wait(timeout_s)
+        if isinstance(device, MixedDevice) and device.error is not None:
+            raise device.error
         if self.lost is not None:
             raise self.lost
         return done
@@ -237,6 +259,8 @@ class Stream:
         engine, device = self.engine, self._device
         counted = engine.stats()
         paced = device if isinstance(device, FileDevice) else None
+        late = {s["slot"]: s["late_blocks"] for s in counted["slots"]}
+        gaps = late.pop(device.slot, 0) if isinstance(device, MixedDevice) and device.slot is not None else 0
         return StreamStats(
             engine=counted,
             kind=self.kind,
@@ -244,7 +268,8 @@ class Stream:
             sample_rate=self.sample_rate,
             block=self.block,
             latency_samples=int(engine.latency_samples),
-            late_blocks=sum(s["late_blocks"] for s in counted["slots"]),
+            late_blocks=sum(late.values()),
+            file_gaps=gaps,
             stalls=paced.stalls if paced else 0,
             late_starts=paced.late_starts if paced else 0,
             lost=str(self.lost) if self.lost else "",
@@ -268,17 +293,15 @@ def is_file(port: Port) -> bool:
     return Path(port).suffix.lower() in FORMATS or os.sep in port or Path(port).is_file()
 
 
+def is_device(port: Port) -> bool:
+    """Whether `port` names a device; None is the default one."""
+    return port != NULL and not is_file(port)
+
+
 def _kind(input: Port, output: Port) -> Literal["device", "file", "null"]:
     if input == NULL and output in (NULL, None):
         return "null"
-    if is_file(input) or is_file(output) or NULL in (input, output):
-        for port, other in ((input, output), (output, input)):
-            if port != NULL and port is not None and not is_file(port):
-                raise DeviceError(
-                    f"device {port!r} cannot go with {str(other)!r}: devices go with devices, files with files or null"
-                )
-        if not is_file(input) and input != NULL:
-            raise DeviceError("an output file needs an input file (or null, for silence)")
+    if not is_device(input) and (output is None or not is_device(output)):
         return "file"
     return "device"
 

@@ -87,7 +87,7 @@ def render_view(
     facts.add_row(
         f"missed deadlines {engine['deadline_misses']} · xruns {engine['input_xruns'] + engine['output_xruns']}"
         f" · late starts {stats['late_starts']} · stalls {stats['stalls']}",
-        f"late model blocks {stats['late_blocks']}",
+        f"late model blocks {stats['late_blocks']}" + _gaps(stats),
     )
     parts: list[RenderableType] = [meters, Text(), facts, Text(), _slots(stream, stats)]
     if osc is not None:
@@ -117,6 +117,10 @@ def _slots(stream: Stream, stats: StreamStats) -> Table:
     return table
 
 
+def _gaps(stats: StreamStats) -> str:
+    return f", gaps in the file {stats['file_gaps']}" if stats["file_gaps"] else ""
+
+
 def summary(stream: Stream, stats: StreamStats, osc: OscHandler | None) -> str:
     """The stream in one line, for the end and for logs."""
     engine = stats["engine"]
@@ -126,5 +130,7 @@ def summary(stream: Stream, stats: StreamStats, osc: OscHandler | None) -> str:
         f"{engine['sample_time'] / stream.sample_rate:.1f} s played, load {100 * engine['load']:.1f} %, block p99 "
         f"{p99:.0f} µs of {deadline_us:.0f}, missed {engine['deadline_misses']}, "
         f"xruns {engine['input_xruns'] + engine['output_xruns']}, late model blocks {stats['late_blocks']}"
+        + _gaps(stats)
     )
+    line += _gaps(stats)
     return line + (f", OSC {osc.counts['messages']} messages, {osc.errors} errors" if osc else "")

@@ -53,7 +53,7 @@ class SlotStats(TypedDict):
     name: str
     faults: int  # blocks muted because of NaN or Inf
     panics: int  # 1 if the processor panicked and is out of use
-    late_blocks: int  # worker processors: blocks concealed because the worker was late
+    late_blocks: int  # workers: blocks concealed; players and recorders: blocks with missing or lost frames
     time: TimeStats
 
 class EngineStats(TypedDict):
@@ -151,6 +151,39 @@ class Worker:
         """True once the slot was removed or the engine dropped."""
 
 @final
+class Player:
+    """The feeding half of a slot that plays a file into a chain driven by a device."""
+
+    @property
+    def slot(self) -> int: ...
+    def feed(self, audio: F32) -> int:
+        """Queues (channels, frames); returns how many frames fitted."""
+
+    def end(self) -> None:
+        """No more will come: the silence after the last frame is no fault."""
+
+    @property
+    def played(self) -> int:
+        """Frames played so far."""
+
+    @property
+    def finished(self) -> bool:
+        """All that was fed before `end` was played."""
+
+@final
+class Recorder:
+    """The draining half of a slot that keeps what passes through it."""
+
+    @property
+    def slot(self) -> int: ...
+    def drain(self, max_frames: int) -> F32:
+        """What waits, up to max_frames: (channels, n)."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames lost because the ring was full."""
+
+@final
 class Engine:
     """The real engine. Driven by a device (callback addresses below), by a PacedStream, or by process()."""
 
@@ -178,6 +211,12 @@ class Engine:
 
     def insert_worker(self, index: int, hop: int, latency_samples: int, tail_samples: int, name: str) -> Worker:
         """A slot served by another thread. Total latency = latency_samples, at least hop + max_block; late blocks are concealed by the delayed dry signal."""
+
+    def insert_player(self, index: int, ring_seconds: float) -> Player:
+        """A slot that plays what is fed, in place of its input. Missing frames are silence and counted in its late_blocks."""
+
+    def insert_recorder(self, index: int, ring_seconds: float) -> Recorder:
+        """A slot that keeps a copy of what passes through it. Blocks that find no room are counted in its late_blocks."""
 
     def replace(self, slot: int, processor: Processor) -> None: ...
     def remove(self, slot: int) -> None: ...

@@ -126,7 +126,7 @@ def live(
     loop: Annotated[bool, typer.Option("--loop", help="Start an input file over at its end.")] = False,
     no_view: Annotated[bool, typer.Option("--no-view", help="No meters, only lines.")] = False,
 ) -> None:
-    """Plays a chain live, controlled by OSC.
+    """Plays a chain live, controlled by OSC. Devices and files go together in any way.
 
     Examples
     --------
@@ -136,6 +136,10 @@ def live(
 
         cspace live chain.toml --input song.wav --output out.wav
 
+        cspace live chain.toml --input song.wav --output "USB Audio"
+
+        cspace live chain.toml --input "USB Audio" --output take.wav
+
         oscsend localhost 9000 /chain/eq/low_gain_db f 3
     """
     from .realtime import Stream
@@ -143,6 +147,7 @@ def live(
     from .realtime.control import Control
     from .realtime.osc import OscHandler, OscServer
     from .realtime.oscquery import OscQueryServer
+    from .realtime.stream import is_file
 
     plays = _chain(chain)
     with contextlib.ExitStack() as stack:
@@ -161,7 +166,7 @@ def live(
         address = f"{server.host}:{server.port}"
         _say(f"{stream.name}: OSC on {address}, OSCQuery on http://{query.host}:{query.port}/")
         _watch(stream, handler, address, seconds, view=not no_view and out.is_terminal)
-    if target is not None and target != "null" and stream.kind == "file":
+    if is_file(target):
         _say(f"written: {target}")
 
 
@@ -180,13 +185,13 @@ def _ports(
     except CspaceError as e:
         _note(str(e))
         found = []
-    usable = any(d.inputs for d in found) and any(d.outputs for d in found)
-    if usable and output is None:
-        return input, output, loop
+    usable = any(d.inputs for d in found) and (output is not None or any(d.outputs for d in found))
+    if usable and output != "null":
+        return input, output, loop  # the default devices; with a file as output, a recording
     if not usable:
         _note("This machine has no sound hardware: the bundled clip plays through the file device.")
     else:
-        _note("An output file needs an input file: the bundled clip plays.")
+        _note("Without an input, the bundled clip plays to nowhere.")
     return str(_clip_file(stack)), output, loop or output is None or output == "null"
 
 
@@ -209,6 +214,7 @@ def _watch(stream: Stream, osc: OscHandler, address: str, seconds: float | None,
     from rich.live import Live
 
     from .realtime import DeviceLost
+    from .realtime.stream import is_file
     from .realtime.view import OrderParameter, render_view, summary
 
     order = OrderParameter(stream)
@@ -224,6 +230,8 @@ def _watch(stream: Stream, osc: OscHandler, address: str, seconds: float | None,
                         break
                 except DeviceLost as e:
                     _note(str(e))
+                    if is_file(stream.output):
+                        break  # another take would replace this one
                     _come_back(stream, ends)
                     continue
                 stats = stream.stats()

@@ -57,9 +57,10 @@ def main() -> None:
     with client:
         host_in = client.get_ports("PortAudio", is_audio=True, is_input=True)
         host_out = client.get_ports("PortAudio", is_audio=True, is_output=True)
-        for c in range(CHANNELS):
-            client.connect(outs[c], host_in[c])
-            client.connect(host_out[c], ins[c])
+        for ours, theirs in zip(outs, host_in, strict=False):  # a host that plays a file has no inputs
+            client.connect(ours, theirs)
+        for theirs, ours in zip(host_out, ins, strict=False):  # one that records, no outputs
+            client.connect(theirs, ours)
         time.sleep(0.3)
         state["run"] = True
         deadline = time.monotonic() + args.seconds * 1.5 + 5

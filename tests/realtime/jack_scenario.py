@@ -1,6 +1,8 @@
 """What the JACK tests run in a process of their own; prints one JSON object on stdout.
 
 python -m tests.realtime.jack_scenario loop --period 64 --seconds 20 --out FOLDER
+python -m tests.realtime.jack_scenario play --seconds 8 --out FOLDER
+python -m tests.realtime.jack_scenario record --seconds 3 --out FOLDER
 python -m tests.realtime.jack_scenario vanish
 """
 
@@ -22,6 +24,8 @@ from bench.jack_gil import hold_gil, python_callback
 from bench.jackd import Server, server
 from cspace.plugins import CSpace, Eq, Esn, Gain, Kuramoto, Limiter
 from cspace.realtime import Chain, DeviceError, DeviceLost, Stream
+from cspace.realtime.files import Writer
+from tests.realtime.jack_peer import signal
 
 
 def chain() -> Chain:
@@ -112,16 +116,71 @@ def vanish() -> dict[str, Any]:
     return result
 
 
+def play(period: int, seconds: float, out: Path) -> dict[str, Any]:
+    """A file to the device; a peer hears the middle of it."""
+    with server("play", period):
+        Path(out).mkdir(exist_ok=True)
+        write_signal(out / "in.wav", seconds)
+        live = chain()
+        with Stream(live, input=out / "in.wav", output="system", block=period, tail_s=0.2) as stream:
+            peer = start_peer(out / "peer.npz", 2.0)
+            done = stream.wait(seconds + 20)
+            stats, finished, running = stream.stats(), stream.finished, stream.running
+            first = stream.engine.slots()[1] == stream.link.id_of(live.slots[0])
+            peer.wait(timeout=60)
+        return {
+            "done": done,
+            "finished": finished,
+            "running": running,
+            "first": first,
+            "gaps": stats["file_gaps"],
+            "name": stats["name"],
+            "sample_time": stats["engine"]["sample_time"],
+            "input_peak": max(stats["engine"]["input_peak"]),
+        }
+
+
+def record(period: int, seconds: float, out: Path) -> dict[str, Any]:
+    """The device, which a peer plays to, into a file."""
+    with server("record", period):
+        Path(out).mkdir(exist_ok=True)
+        live = Chain([Gain(gain_db=-6.0)])
+        with Stream(live, input="system", output=out / "take.wav", block=period) as stream:
+            peer = start_peer(out / "peer.npz", seconds)
+            peer.wait(timeout=60)
+            stats = stream.stats()
+            last = stream.engine.slots()[0] == stream.link.id_of(live.slots[0])
+        return {
+            "gaps": stats["file_gaps"],
+            "last": last,
+            "name": stats["name"],
+            "sample_time": stats["engine"]["sample_time"],
+        }
+
+
+def write_signal(path: Path, seconds: float) -> None:
+    """The peer's signal as a file."""
+    with Writer(path, 48_000, 2) as writer:
+        writer.write(np.ascontiguousarray(signal(seconds).T))
+
+
+def start_peer(out: Path, seconds: float) -> subprocess.Popen[bytes]:
+    """A JACK client that plays to the host, records from it, or both."""
+    command = [sys.executable, "-m", "tests.realtime.jack_peer", "--seconds", f"{seconds}", "--out", str(out)]
+    return subprocess.Popen(command, stdout=sys.stderr)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["loop", "vanish"])
+    parser.add_argument("what", choices=["loop", "play", "record", "vanish"])
     parser.add_argument("--period", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--out", type=Path, default=Path())
     args = parser.parse_args()
     out = os.dup(1)
     os.dup2(2, 1)  # JACK prints there too
-    result = vanish() if args.what == "vanish" else loop(args.period, args.seconds, args.out)
+    scenarios = {"loop": loop, "play": play, "record": record}
+    result = vanish() if args.what == "vanish" else scenarios[args.what](args.period, args.seconds, args.out)
     os.write(out, json.dumps(result).encode() + b"\n")
 
 

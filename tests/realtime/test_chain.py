@@ -278,3 +278,53 @@ def test_copies_are_independent() -> None:
     Chain([a, b])
     b.low_gain_db = 1.0
     assert a.low_gain_db == 3.0
+
+
+def test_files_stay_at_the_ends_whatever_is_edited() -> None:
+    engine = _native.Engine(48_000, 2, 64)
+    chain = Chain([Gain(gain_db=-6.0)])
+    link = chain.attach(engine)
+    player = engine.insert_player(0, 1.0)
+    link.offset = 1
+    recorder = engine.insert_recorder(99, 1.0)
+
+    def in_order() -> bool:
+        # Long enough for fades; what is heard is what was fed, halved once for every -6 dB.
+        silence = np.zeros((2, 2048), np.float32)
+        assert player.feed(silence + 0.5) == 2048
+        y = engine.process(silence)
+        assert np.array_equal(recorder.drain(9999), y)
+        offline = chain.process(silence[:, -1:] + 0.5, 48_000)
+        assert np.allclose(y[:, -1:], offline, atol=1e-6)
+        return engine.slots() == [player.slot, *(link.id_of(s) for s in chain.slots), recorder.slot]
+
+    assert in_order()
+    chain.append(Gain(gain_db=3.0))
+    assert in_order()
+    chain.insert(0, Gain(gain_db=-3.0))
+    assert in_order()
+    chain.move(0, 2)
+    assert in_order()
+    chain.move(2, 0)
+    assert in_order()
+    chain[1] = Gain(gain_db=-12.0)
+    chain[0] = Eq()
+    assert in_order()
+    del chain[0]
+    chain.move(0, 1)
+    del chain[1]
+    assert in_order()
+    del chain[:]
+    assert in_order()
+    chain.append(Gain(gain_db=1.0))
+    assert in_order()
+    assert not player.finished
+    player.end()
+    assert player.finished
+    assert player.played == engine.sample_time
+    assert recorder.dropped == 0
+    assert [s["late_blocks"] for s in engine.stats()["slots"]] == [0] * 3
+    with pytest.raises(ValueError, match="ring_seconds"):
+        engine.insert_player(0, 0.0)
+    with pytest.raises(ValueError, match="shape"):
+        player.feed(np.zeros((3, 4), np.float32))

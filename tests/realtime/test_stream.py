@@ -151,9 +151,9 @@ def test_empty_file_ends_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"input": "in.wav", "output": "speaker"}, "devices go with devices"),
-        ({"input": "microphone", "output": "out.wav"}, "devices go with devices"),
-        ({"output": "out.wav"}, "needs an input file"),
+        ({"input": "null", "output": "no such speaker"}, "sound output|no output device"),
+        ({"input": "no such microphone", "output": "out.wav"}, "sound input|no input device"),
+        ({"input": "gone.wav", "output": "no such speaker"}, "no such file"),
         ({"input": "gone.wav"}, "no such file"),
         ({"input": "null", "block": 0}, "use 1 to 8192"),
         ({"input": "null", "channels": 0}, "channels"),

@@ -198,7 +198,17 @@ impl AudioEngine {
                     let place = self.place(before);
                     self.chain.insert(place, slot);
                 }
-                _ => self.send_home(Returned::Slot(slot)),
+                _ => {
+                    // Whoever was on the way to it goes in front of what followed it.
+                    for j in 0..self.chain.len() {
+                        if self.chain[j].fate == (Fate::Move { before: Some(slot.id) }) {
+                            let own = self.chain[j].id;
+                            let next = self.chain[i..].iter().map(|s| s.id).find(|&id| id != own);
+                            self.chain[j].fate = Fate::Move { before: next };
+                        }
+                    }
+                    self.send_home(Returned::Slot(slot));
+                }
             }
         }
     }
@@ -210,7 +220,7 @@ impl AudioEngine {
         let _flush = FlushDenormals::new();
         let frames = block.frames();
         self.service();
-        self.check_input(block);
+        self.shared.check_input(block);
 
         let mut slot_ns = [(0u32, 0u32); MAX_SLOTS];
         let mut from = 0;
@@ -253,22 +263,6 @@ impl AudioEngine {
             let ns = u32::try_from((after - before).as_nanos()).unwrap_or(u32::MAX);
             *time = (slot.id, time.1.saturating_add(ns));
             before = after;
-        }
-    }
-
-    fn check_input(&mut self, block: &mut Block<'_>) {
-        let mut bad = 0;
-        for (channel, meter) in block.channels_mut().zip(&self.shared.meters) {
-            if !crate::slot::all_finite(channel) {
-                for x in channel.iter_mut().filter(|x| !x.is_finite()) {
-                    *x = 0.0;
-                    bad += 1;
-                }
-            }
-            meter.input(channel.iter().fold(0.0, |m, x| m.max(x.abs())));
-        }
-        if bad > 0 {
-            self.shared.bad_input_samples.fetch_add(bad, Relaxed);
         }
     }
 

@@ -114,7 +114,7 @@ impl Controller {
         Ok((id, end))
     }
 
-    fn insert_prepared(
+    pub(crate) fn insert_prepared(
         &mut self,
         index: usize,
         processor: Box<dyn Processor>,

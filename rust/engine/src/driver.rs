@@ -42,9 +42,13 @@ impl Driver {
     /// Processes interleaved audio, as devices have it: reads `frames` from `input` (silence if
     /// there is none) and fills `output`. Thread: audio. Never allocates, locks or logs.
     pub fn process_interleaved(&mut self, input: Option<&[f32]>, output: &mut [f32]) {
+        let frames = output.len() / self.engine.config().channels;
+        self.interleaved(input, Some(output), frames);
+    }
+
+    fn interleaved(&mut self, input: Option<&[f32]>, mut output: Option<&mut [f32]>, frames: usize) {
         let channels = self.engine.config().channels;
         let max = self.engine.config().max_block;
-        let frames = output.len() / channels;
         for from in (0..frames).step_by(max) {
             let n = max.min(frames - from);
             let span = from * channels..(from + n) * channels;
@@ -59,6 +63,7 @@ impl Driver {
                 None => self.planar.fill(0.0),
             }
             self.engine.process_block(&mut Block::new(&mut self.planar, max, n));
+            let Some(output) = &mut output else { continue };
             for (i, frame) in output[span].chunks_exact_mut(channels).enumerate() {
                 for (c, v) in frame.iter_mut().enumerate() {
                     *v = self.planar[c * max + i];
@@ -104,15 +109,17 @@ pub unsafe extern "C" fn pa_callback(
     if flags & (PA_OUTPUT_UNDERFLOW | PA_OUTPUT_OVERFLOW) != 0 {
         count(&shared.output_xruns);
     }
-    if output.is_null() {
-        return PA_CONTINUE;
-    }
-    // SAFETY: as for the input; PortAudio's output buffer overlaps nothing.
-    let output = unsafe { std::slice::from_raw_parts_mut(output.cast::<f32>(), samples) };
+    let mut output = (!output.is_null()).then(|| {
+        // SAFETY: as for the input; PortAudio's output buffer overlaps nothing.
+        unsafe { std::slice::from_raw_parts_mut(output.cast::<f32>(), samples) }
+    });
     // Slots guard their processors; this catches a fault of the engine itself, since unwinding into
     // C is undefined.
-    if catch_unwind(AssertUnwindSafe(|| driver.process_interleaved(input, output))).is_err() {
-        output.fill(0.0);
+    let run = || driver.interleaved(input, output.as_deref_mut(), frames as usize);
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        if let Some(output) = output {
+            output.fill(0.0);
+        }
         driver.engine.shared().panics.fetch_add(1, Relaxed);
     }
     PA_CONTINUE

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::Driver;
+use crate::rings;
 use crate::shared::count;
 
 /// What the thread and its owner share.
@@ -55,12 +56,7 @@ impl Paced {
 
     /// Queues interleaved input; returns the frames that fitted.
     pub fn feed(&mut self, interleaved: impl ExactSizeIterator<Item = f32>) -> usize {
-        let room = self.input.slots() / self.channels * self.channels;
-        let n = room.min(interleaved.len() / self.channels * self.channels);
-        match self.input.write_chunk_uninit(n) {
-            Ok(chunk) => chunk.fill_from_iter(interleaved.take(n)) / self.channels,
-            Err(_) => 0,
-        }
+        rings::feed(&mut self.input, self.channels, interleaved)
     }
 
     /// Room for input, in frames.
@@ -75,8 +71,7 @@ impl Paced {
 
     /// Takes up to `max_frames` of output, interleaved.
     pub fn drain(&mut self, max_frames: usize) -> Vec<f32> {
-        let n = (self.output.slots() / self.channels).min(max_frames) * self.channels;
-        self.output.read_chunk(n).map(|c| c.into_iter().collect()).unwrap_or_default()
+        rings::drain(&mut self.output, self.channels, max_frames)
     }
 
     /// Starts the thread.

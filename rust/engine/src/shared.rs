@@ -1,5 +1,6 @@
 //! Counters and meters both sides can see.
 
+use cspace_dsp::Block;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Written by the audio thread, read by anyone; every field on its own, so Relaxed is enough.
@@ -68,6 +69,23 @@ impl Shared {
             dropped_records: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             meters: (0..channels).map(|_| Meter::default()).collect(),
+        }
+    }
+
+    /// Sound from outside: meters it, and replaces NaN and Inf by 0. Thread: audio.
+    pub(crate) fn check_input(&self, block: &mut Block<'_>) {
+        let mut bad = 0;
+        for (channel, meter) in block.channels_mut().zip(&self.meters) {
+            if !crate::slot::all_finite(channel) {
+                for x in channel.iter_mut().filter(|x| !x.is_finite()) {
+                    *x = 0.0;
+                    bad += 1;
+                }
+            }
+            meter.input(channel.iter().fold(0.0, |m, x| m.max(x.abs())));
+        }
+        if bad > 0 {
+            self.bad_input_samples.fetch_add(bad, Relaxed);
         }
     }
 }

@@ -29,6 +29,21 @@ pub fn array(
     Ok(array.into_pyarray(py))
 }
 
+/// Planar samples one frame after the other.
+pub fn interleaved(planar: &[f32], channels: usize, frames: usize) -> impl ExactSizeIterator<Item = f32> {
+    (0..frames * channels).map(move |i| planar[i % channels * frames + i / channels])
+}
+
+/// Interleaved samples as a NumPy array of shape (channels, frames).
+pub fn array_of_interleaved<'py>(
+    py: Python<'py>,
+    samples: &[f32],
+    channels: usize,
+) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let planar = (0..channels).flat_map(|c| samples.iter().skip(c).step_by(channels).copied()).collect();
+    array(py, planar, channels, samples.len() / channels)
+}
+
 /// Any float32 array, flattened in row-major order.
 pub fn flat(data: &PyReadonlyArrayDyn<'_, f32>) -> Vec<f32> {
     data.as_array().iter().copied().collect()

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::arrays;
 use crate::errors::{edit, lock};
+use crate::fileport::{Player, Recorder, check_ring};
 use crate::inline::{FirstError, Inline};
 use crate::processor::Processor;
 use crate::tap::Tap;
@@ -186,6 +187,18 @@ impl Engine {
     ) -> PyResult<Worker> {
         let (slot, end) = self.edit(|c| c.insert_worker(index, hop, latency_samples, tail_samples, name))?;
         Ok(Worker { slot, end: Mutex::new(end) })
+    }
+
+    fn insert_player(&self, index: usize, ring_seconds: f64) -> PyResult<Player> {
+        check_ring(ring_seconds)?;
+        let (slot, end) = self.edit(|c| c.insert_player(index, ring_seconds))?;
+        Ok(Player { slot, end: Mutex::new(end) })
+    }
+
+    fn insert_recorder(&self, index: usize, ring_seconds: f64) -> PyResult<Recorder> {
+        check_ring(ring_seconds)?;
+        let (slot, end) = self.edit(|c| c.insert_recorder(index, ring_seconds))?;
+        Ok(Recorder { slot, end: Mutex::new(end) })
     }
 
     fn replace(&self, py: Python<'_>, slot: u32, processor: &Processor) -> PyResult<()> {

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 mod arrays;
 mod engine;
 mod errors;
+mod fileport;
 mod float_mode;
 mod info;
 mod inline;
@@ -24,6 +25,8 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<processor::Processor>()?;
     m.add_class::<engine::Engine>()?;
     m.add_class::<stream::PacedStream>()?;
+    m.add_class::<fileport::Player>()?;
+    m.add_class::<fileport::Recorder>()?;
     m.add_class::<tap::Tap>()?;
     m.add_class::<worker::Worker>()?;
     Ok(())

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use crate::arrays;
 use crate::engine::Engine;
 use crate::errors::lock;
+use crate::fileport::check_ring;
 
 /// See the type stub.
 #[pyclass(module = "cspace._native", frozen)]
@@ -32,9 +33,7 @@ impl PacedStream {
         if !(1..=65_536).contains(&block) {
             return Err(PyValueError::new_err(format!("block {block} is outside 1 to 65536 samples")));
         }
-        if !(0.01..=600.0).contains(&ring_seconds) {
-            return Err(PyValueError::new_err(format!("ring_seconds {ring_seconds} is outside 0.01 to 600")));
-        }
+        check_ring(ring_seconds)?;
         let e = engine.get();
         let driver = py.detach(|| e.lend())?;
         let paced = Mutex::new(Paced::new(*driver, block, ring_seconds, null));
@@ -43,9 +42,7 @@ impl PacedStream {
 
     fn feed(&self, audio: PyReadonlyArray2<'_, f32>) -> PyResult<usize> {
         let (x, frames) = arrays::planar(&audio, self.channels)?;
-        let channels = self.channels;
-        let samples = (0..frames * channels).map(|i| x[i % channels * frames + i / channels]);
-        Ok(lock(&self.paced).feed(samples))
+        Ok(lock(&self.paced).feed(arrays::interleaved(&x, self.channels, frames)))
     }
 
     fn end(&self) {
@@ -54,10 +51,7 @@ impl PacedStream {
 
     fn drain<'py>(&self, py: Python<'py>, max_frames: usize) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let out = lock(&self.paced).drain(max_frames);
-        let frames = out.len() / self.channels;
-        let planar =
-            (0..self.channels).flat_map(|c| out.iter().skip(c).step_by(self.channels).copied()).collect();
-        arrays::array(py, planar, self.channels, frames)
+        arrays::array_of_interleaved(py, &out, self.channels)
     }
 
     fn start(&self) -> PyResult<()> {
