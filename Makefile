@@ -11,12 +11,26 @@ $(READY): pyproject.toml Cargo.toml Cargo.lock scripts/setup.sh scripts/system_d
 	@PYTHON=$(PYTHON) scripts/setup.sh
 	@touch $@
 
+# The same for what the studies and the training need (torch: several GB, kept out of `make demo`).
+OFFLINE := .venv/.ready-offline
+
+$(OFFLINE): $(READY) scripts/setup_offline.sh
+	@scripts/setup_offline.sh
+	@touch $@
+
 .PHONY: help
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(READY) ## Virtual environment, system packages, extension (done by the others too)
+
+.PHONY: setup-offline
+setup-offline: $(OFFLINE) ## The same, with torch and what the studies need (several GB)
+
+.PHONY: recordings
+recordings: $(OFFLINE) ## Real speech and music out of Debian's packages, into data/recordings/
+	@$(PY) scripts/recordings.py
 
 .PHONY: demo
 demo: $(READY) ## 20 s of a clip through the four processors, moved by OSC; sound, picture, latencies in demo/
@@ -31,15 +45,15 @@ test-rust: ## Rust tests only
 	cargo test --workspace --exclude cspace-python
 
 .PHONY: test-python
-test-python: $(READY) ## Python tests only; ARGS='-k name' to choose
+test-python: $(OFFLINE) ## Python tests only; ARGS='-k name' to choose
 	$(PY) -m pytest $(ARGS)
 
 .PHONY: test-heavy
-test-heavy: $(READY) ## The tests that take minutes or much of the machine
+test-heavy: $(OFFLINE) ## The tests that take minutes or much of the machine
 	$(PY) -m pytest -m heavy $(ARGS)
 
 .PHONY: lint
-lint: $(READY) ## Format, clippy, ruff, mypy, and the .pyi against the built module
+lint: $(OFFLINE) ## Format, clippy, ruff, mypy, and the .pyi against the built module
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	$(PY) -m ruff check

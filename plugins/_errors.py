@@ -9,6 +9,10 @@ from collections.abc import Iterable
 class CspaceError(Exception):
     """Base of every error whose message tells the user what to change."""
 
+    #: What the command line leaves with: 2 for something wrong in what was asked for, 1 for what
+    #: broke while running.
+    exit_code = 2
+
 
 class ParameterError(CspaceError, ValueError):
     """A parameter, array or tap has no such name, or cannot take the value."""
@@ -16,6 +20,13 @@ class ParameterError(CspaceError, ValueError):
 
 class AudioError(CspaceError, ValueError):
     """Audio of a shape, type or rate that cannot be processed."""
+
+
+class FileError(CspaceError, OSError):
+    """A file cannot be read or written; the message names the file and the reason."""
+
+    def __str__(self) -> str:  # OSError would print its arguments as a tuple
+        return str(self.args[0]) if self.args else ""
 
 
 class MissingExtraError(CspaceError, ImportError):

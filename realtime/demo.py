@@ -25,13 +25,13 @@ from pythonosc.osc_bundle_builder import OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from .. import _native
+from ..audiofile import Reader, Writer
 from ..plugins import CSpace, Eq, Esn, Kuramoto, Limiter
 from .chain import Chain
 from .clip import clip
 from .clock import Clock
 from .control import Control
 from .errors import CspaceError
-from .files import Reader, Writer
 from .osc import OscHandler, OscServer
 from .stream import Stream
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..plugins._errors import AudioError, CspaceError, MissingExtraError, ParameterError, near
+from ..plugins._errors import AudioError, CspaceError, FileError, MissingExtraError, ParameterError, near
 
 __all__ = [
     "AudioError",
@@ -17,10 +17,3 @@ __all__ = [
 
 class ChainFileError(CspaceError, ValueError):
     """A chain file or preset is wrong; the message names file, line or key, and what is allowed."""
-
-
-class FileError(CspaceError, OSError):
-    """An audio file cannot be read or written; the message names the file and the reason."""
-
-    def __str__(self) -> str:  # OSError would print its arguments as a tuple
-        return str(self.args[0]) if self.args else ""

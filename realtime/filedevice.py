@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _native
+from ..audiofile import Writer
 from .errors import CspaceError
-from .files import Writer
 from .transfer import RING_S, Collector, Feeder, Threads
 
 if TYPE_CHECKING:

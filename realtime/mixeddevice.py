@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..audiofile import Writer
 from .errors import CspaceError
-from .files import Writer
 from .portaudio import DeviceLost, DeviceStream
 from .transfer import NAP_S, RING_S, Collector, Feeder, Threads
 

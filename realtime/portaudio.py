@@ -41,6 +41,8 @@ class DeviceError(CspaceError, OSError):
 class DeviceLost(DeviceError):  # noqa: N818  (an event first, an error second)
     """A device went away while it played."""
 
+    exit_code = 1
+
 
 @dataclass(frozen=True)
 class Device:

@@ -16,11 +16,11 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from ..audiofile import Reader, Writer
 from ..plugins._audio import RATES
 from ..plugins._params import to_native
 from .chain import Chain
 from .errors import AudioError, CspaceError, ParameterError
-from .files import Reader, Writer
 from .link import Link
 
 PIECE = 16_384  # frames in hand at once

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from .. import _native
+from ..audiofile import FORMATS
 from ..plugins._audio import MAX_CHANNELS, check_rate
 from .chain import Chain
 from .errors import AudioError, CspaceError
 from .filedevice import FileDevice
-from .files import FORMATS
 from .mixeddevice import MixedDevice
 from .portaudio import DeviceError, DeviceLost, DeviceStream
 

@@ -15,8 +15,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from ..audiofile import Reader, Writer
 from .errors import AudioError, CspaceError
-from .files import Reader, Writer
 
 if TYPE_CHECKING:
     from .._native import Engine

@@ -79,6 +79,37 @@ def processors() -> list[ProcessorInfo]:
 def eq_response_db(params: dict[str, float], freqs_hz: NDArray[np.float64], sample_rate: float) -> NDArray[np.float64]:
     """Magnitude of the `eq` processor's true transfer function, in dB, one value per frequency."""
 
+def bank_poles(
+    centers_hz: NDArray[np.float64],
+    sample_rate: float,
+    law: str,
+    q: float = 8.0,
+    r_low: float = 0.999,
+    r_high: float = 0.6,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Decay in nepers per sample and angle in radians per sample of oscillators at these centres.
+
+    `law`: `constant_q` (r = exp(−π f / (q sample_rate))) or `legacy` (r from `r_low` to `r_high` in equal steps).
+    ValueError names what is out of range.
+    """
+
+@final
+class OscillatorBank:
+    """The bank of `cspace` alone, one channel, for analysis: states out of sound, exact at every sample.
+
+    z ← z + (λ − 1) z + b x with λ = exp(−decay + j angle) and b = 1 − |λ|. Calls go on where the last ended, so
+    a long sound can be passed piece by piece. The GIL is free meanwhile.
+    """
+
+    def __new__(cls, decay: NDArray[np.float64], angle: NDArray[np.float64], hop: int = 1) -> OscillatorBank: ...
+    def __len__(self) -> int: ...
+    @property
+    def hop(self) -> int: ...
+    def process(self, audio: F32) -> F32:
+        """States after samples 0, hop, 2 hop … since the start or `reset` [shape=(frames, 2 N)]: Re z (N), Im z (N)."""
+
+    def reset(self) -> None: ...
+
 @final
 class Processor:
     """One native processor, used alone or handed to an Engine (which builds its own copy)."""

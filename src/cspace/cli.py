@@ -6,19 +6,19 @@ Exit codes: 0 done, 1 it failed while running, 2 something asked for is wrong.
 from __future__ import annotations
 
 import contextlib
-import functools
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from . import __version__
+from .clitools import clear_errors, note, out, progress, say
+from .offline.lab.cli import app as lab_app
 
 if TYPE_CHECKING:
     from .realtime import Chain, Stream
@@ -32,47 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Real-time host for physically grounded and neural audio.",
 )
-out = Console()
-err = Console(stderr=True)
 
-
-# ---- errors ----------------------------------------------------------------------------------
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    err.print(f"cspace: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
-
-
-def _say(line: str) -> None:
-    out.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _note(line: str) -> None:
-    err.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One line instead of a traceback for errors the user can mend."""
-
-    @functools.wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        from .realtime.errors import CspaceError
-        from .realtime.portaudio import DeviceLost
-
-        try:
-            return command(*args, **kwargs)
-        except DeviceLost as e:
-            _fail(str(e), 1)
-        except CspaceError as e:
-            _fail(str(e), 2)
-        except KeyboardInterrupt:
-            _fail("stopped", 1)
-        except BrokenPipeError:  # `cspace plugins | head`
-            sys.stderr.close()
-            raise typer.Exit(1) from None
-
-    return guarded
+app.add_typer(lab_app)
 
 
 # ---- root ------------------------------------------------------------------------------------
@@ -107,7 +68,7 @@ def _chain(path: Path | None) -> Chain:
 
 
 @app.command()
-@_clear_errors
+@clear_errors
 def live(
     chain: ChainFile = None,
     input: Annotated[
@@ -164,10 +125,10 @@ def live(
         stack.enter_context(server)
         query = stack.enter_context(OscQueryServer(handler, server.port, host=osc_host, osc_ip=osc_host))
         address = f"{server.host}:{server.port}"
-        _say(f"{stream.name}: OSC on {address}, OSCQuery on http://{query.host}:{query.port}/")
+        say(f"{stream.name}: OSC on {address}, OSCQuery on http://{query.host}:{query.port}/")
         _watch(stream, handler, address, seconds, view=not no_view and out.is_terminal)
     if is_file(target):
-        _say(f"written: {target}")
+        say(f"written: {target}")
 
 
 def _ports(
@@ -183,23 +144,23 @@ def _ports(
     try:
         found = devices()
     except CspaceError as e:
-        _note(str(e))
+        note(str(e))
         found = []
     usable = any(d.inputs for d in found) and (output is not None or any(d.outputs for d in found))
     if usable and output != "null":
         return input, output, loop  # the default devices; with a file as output, a recording
     if not usable:
-        _note("This machine has no sound hardware: the bundled clip plays through the file device.")
+        note("This machine has no sound hardware: the bundled clip plays through the file device.")
     else:
-        _note("Without an input, the bundled clip plays to nowhere.")
+        note("Without an input, the bundled clip plays to nowhere.")
     return str(_clip_file(stack)), output, loop or output is None or output == "null"
 
 
 def _clip_file(stack: contextlib.ExitStack) -> Path:
     import numpy as np
 
+    from .audiofile import Writer
     from .realtime.clip import clip
-    from .realtime.files import Writer
 
     path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cspace-")), "bundled clip.wav")
     with Writer(path, 48_000, 2) as writer:
@@ -229,7 +190,7 @@ def _watch(stream: Stream, osc: OscHandler, address: str, seconds: float | None,
                     if stream.wait(wait):
                         break
                 except DeviceLost as e:
-                    _note(str(e))
+                    note(str(e))
                     if is_file(stream.output):
                         break  # another take would replace this one
                     _come_back(stream, ends)
@@ -241,7 +202,7 @@ def _watch(stream: Stream, osc: OscHandler, address: str, seconds: float | None,
         pass
     if stream.running or stream.finished:
         stats = stream.stats()
-    _say(summary(stream, stats, osc))
+    say(summary(stream, stats, osc))
 
 
 def _come_back(stream: Stream, ends: float | None) -> None:
@@ -250,14 +211,14 @@ def _come_back(stream: Stream, ends: float | None) -> None:
 
     from .realtime import DeviceError
 
-    _note("waiting for it; Ctrl-C stops")
+    note("waiting for it; Ctrl-C stops")
     while ends is None or time.monotonic() < ends:
         time.sleep(1.0)
         try:
             stream.reopen()
         except DeviceError:
             continue
-        _note("it is back")
+        note("it is back")
         return
 
 
@@ -265,7 +226,7 @@ def _come_back(stream: Stream, ends: float | None) -> None:
 
 
 @app.command()
-@_clear_errors
+@clear_errors
 def render(
     chain: Annotated[Path, typer.Argument(help="A chain file.")],
     source: Annotated[Path, typer.Argument(metavar="IN", help="An audio file.")],
@@ -282,7 +243,7 @@ def render(
 
         cspace render chain.toml in.wav out.flac --tail auto
     """
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
     from .realtime.chainfile import load
     from .realtime.errors import CspaceError
@@ -293,11 +254,9 @@ def render(
     except ValueError:
         raise CspaceError(f"--tail {tail!r} is not allowed, use seconds or auto") from None
     plays = load(chain)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(
-        *columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal
-    ) as progress:
-        task = progress.add_task(source.name, total=None)
+    percent = TextColumn("{task.percentage:3.0f} %")
+    with progress(TextColumn("{task.description}"), BarColumn(), percent, TimeRemainingColumn()) as bar:
+        task = bar.add_task(source.name, total=None)
         report = run(
             plays,
             source,
@@ -305,11 +264,11 @@ def render(
             sample_rate=sample_rate,
             subtype=subtype,
             tail=seconds,
-            progress=lambda done, expected: progress.update(task, completed=done, total=max(expected, 1)),
+            progress=lambda done, expected: bar.update(task, completed=done, total=max(expected, 1)),
         )
     for warning in report.warnings:
-        _note(warning)
-    _say(
+        note(warning)
+    say(
         f"{target}: {report.frames / report.sample_rate:.2f} s at {report.sample_rate} Hz, peak {report.peak:.3f}, "
         f"{report.times_realtime:.0f} × real time"
     )
@@ -319,14 +278,14 @@ def render(
 
 
 @app.command()
-@_clear_errors
+@clear_errors
 def devices() -> None:
     """Lists sound devices."""
     from .realtime.portaudio import devices as listed
 
     found = listed()
     if not found:
-        _say("This machine has no sound hardware; `cspace live` plays through the file device.")
+        say("This machine has no sound hardware; `cspace live` plays through the file device.")
         return
     table = Table("no", "name", "API", "in", "out", "Hz", "default", box=None)
     for d in found:
@@ -336,7 +295,7 @@ def devices() -> None:
 
 
 @app.command()
-@_clear_errors
+@clear_errors
 def plugins(
     name: Annotated[str | None, typer.Argument(help="One processor, with all it says about itself.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
@@ -395,7 +354,7 @@ def _markdown(chosen: list[Any]) -> Iterator[str]:
 
 
 @app.command()
-@_clear_errors
+@clear_errors
 def bench(
     chain: Annotated[
         Path | None, typer.Argument(help="A chain file to time; without one, the project's benchmarks.")

@@ -22,9 +22,9 @@ import numpy as np
 
 from bench.jack_gil import hold_gil, python_callback
 from bench.jackd import Server, server
+from cspace.audiofile import Writer
 from cspace.plugins import CSpace, Eq, Esn, Gain, Kuramoto, Limiter
 from cspace.realtime import Chain, DeviceError, DeviceLost, Stream
-from cspace.realtime.files import Writer
 from tests.realtime.jack_peer import signal
 
 

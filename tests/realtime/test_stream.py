@@ -13,10 +13,10 @@ import pytest
 import soundfile as sf
 import soxr
 
+from cspace.audiofile import Writer
 from cspace.plugins import Eq, Gain, Kuramoto, Limiter
 from cspace.realtime import Chain, CspaceError, DeviceError, Stream, render
 from cspace.realtime.clip import clip
-from cspace.realtime.files import Writer
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 use pyo3::prelude::*;
 
 mod arrays;
+mod bank;
 mod engine;
 mod errors;
 mod fileport;
@@ -21,12 +22,14 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(info::processors, m)?)?;
     m.add_function(wrap_pyfunction!(info::detected_simd, m)?)?;
     m.add_function(wrap_pyfunction!(info::eq_response_db, m)?)?;
+    m.add_function(wrap_pyfunction!(bank::bank_poles, m)?)?;
     m.add_function(wrap_pyfunction!(float_mode::keep_float_mode, m)?)?;
     m.add_class::<processor::Processor>()?;
     m.add_class::<engine::Engine>()?;
     m.add_class::<stream::PacedStream>()?;
     m.add_class::<fileport::Player>()?;
     m.add_class::<fileport::Recorder>()?;
+    m.add_class::<bank::OscillatorBank>()?;
     m.add_class::<tap::Tap>()?;
     m.add_class::<worker::Worker>()?;
     Ok(())

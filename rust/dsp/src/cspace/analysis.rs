@@ -1,7 +1,7 @@
 //! The bank alone, for analysis: states out of sound, without the effect around it.
 
-use super::bank::{Advance, CHUNK, Coefs, Complex, Output, Pole, States, Weights, unpack};
-use crate::simd::Level;
+use super::bank::{Advance, CHUNK, Coefs, Complex, Output, Pole, States, Weights, step, unpack};
+use crate::simd::{F32x8, Kernel, LANES, Level};
 use crate::{StateError, StateIo};
 
 /// One channel's bank with its own coefficients: the building block for analysis.
@@ -96,6 +96,29 @@ impl OscillatorBank {
         unpack(&self.states.im, im);
     }
 
+    /// Takes in `x` and writes one row, Re z (N) then Im z (N), for every `hop`th sample, the first
+    /// after `wait` samples. `rows` holds as many rows as there are such samples, no more.
+    /// Thread: audio. Never allocates, locks or logs.
+    pub fn record(&mut self, x: &[f32], hop: usize, wait: usize, rows: &mut [f32]) {
+        let width = 2 * self.len();
+        assert!(hop > 0 && width > 0);
+        assert_eq!(rows.len(), x.len().saturating_sub(wait).div_ceil(hop) * width, "one row per hop");
+        if hop == 1 && wait == 0 {
+            for (x, rows) in x.chunks(CHUNK).zip(rows.chunks_mut(CHUNK * width)) {
+                self.level.run(Record { coefs: &self.coefs, states: &mut self.states, x, rows, width });
+            }
+            return;
+        }
+        let mut from = 0;
+        for (k, row) in rows.chunks_exact_mut(width).enumerate() {
+            let to = wait + k * hop + 1;
+            self.advance(&x[from..to]);
+            self.read(row);
+            from = to;
+        }
+        self.advance(&x[from..]);
+    }
+
     /// Back to rest. Thread: audio. Never allocates, locks or logs.
     pub fn reset(&mut self) {
         self.states.clear();
@@ -104,5 +127,49 @@ impl OscillatorBank {
     /// Saves or restores the states.
     pub fn state(&mut self, io: &mut StateIo<'_>) -> Result<(), StateError> {
         self.states.state(io)
+    }
+}
+
+/// Advances the states over `x` and writes them all: row i holds those after sample i.
+struct Record<'a> {
+    coefs: &'a Coefs,
+    states: &'a mut States,
+    x: &'a [f32],
+    rows: &'a mut [f32],
+    width: usize,
+}
+
+impl Kernel for Record<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(mut self) {
+        for group in 0..self.states.re.len() {
+            self.group::<FMA>(group);
+        }
+    }
+}
+
+impl Record<'_> {
+    #[inline(always)]
+    fn group<const FMA: bool>(&mut self, g: usize) {
+        let c = self.coefs;
+        let (mu_re, mu_im, drive) = (c.mu_re[g], c.mu_im[g], c.drive[g]);
+        let (mut re, mut im) = (self.states.re[g], self.states.im[g]);
+        // Whole vectors go here first, so that the recurrence runs in vectors also where the last
+        // group is not full.
+        let mut passed = [[F32x8::ZERO; CHUNK]; 2];
+        for (i, &x) in self.x.iter().enumerate() {
+            (re, im) = step::<FMA>(re, im, mu_re, mu_im, drive, F32x8::splat(x));
+            passed[0][i] = re;
+            passed[1][i] = im;
+        }
+        self.states.re[g] = re;
+        self.states.im[g] = im;
+        let (half, first) = (self.width / 2, g * LANES);
+        let lanes = LANES.min(half - first);
+        for (i, row) in self.rows.chunks_exact_mut(self.width).enumerate() {
+            row[first..][..lanes].copy_from_slice(&passed[0][i].0[..lanes]);
+            row[half + first..][..lanes].copy_from_slice(&passed[1][i].0[..lanes]);
+        }
     }
 }

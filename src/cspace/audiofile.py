@@ -18,7 +18,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from .errors import FileError, near
+from .plugins._errors import FileError, near
 
 # Suffix -> (libsndfile format, default subtype). FLOAT keeps the samples bit for bit.
 FORMATS = {

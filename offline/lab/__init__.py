@@ -1,0 +1,1 @@
+"""The laboratory: every experiment on the two coordinate systems, as commands that could fail."""
