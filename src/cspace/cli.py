@@ -18,6 +18,7 @@ from rich.table import Table
 
 from . import __version__
 from .clitools import clear_errors, note, out, progress, say
+from .export.cli import app as export_app
 from .offline.lab.cli import app as lab_app
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(lab_app)
+app.add_typer(export_app)
 
 
 # ---- root ------------------------------------------------------------------------------------

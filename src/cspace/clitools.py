@@ -37,8 +37,9 @@ def note(line: str) -> None:
 # Packages that only some commands need, and the extra each belongs to.
 _EXTRAS = {
     "lab": ("librosa", "pydantic", "scipy"),
-    "train": ("torch", "lightning", "lightning_fabric", "safetensors", "tensorboard"),
+    "train": ("torch", "lightning", "lightning_fabric", "safetensors", "tensorboard", "onnx", "onnxscript"),
     "pedalboard": ("pedalboard",),
+    "neural": ("onnxruntime",),
 }
 
 
