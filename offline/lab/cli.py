@@ -51,3 +51,6 @@ def show_config(config: Config = None) -> None:
     from ..config import to_toml
 
     say(to_toml(settings(config, None)).rstrip())
+
+
+from . import cli_states  # noqa: E402, F401  its commands join `app`

@@ -111,6 +111,49 @@ class OscillatorBank:
     def reset(self) -> None: ...
 
 @final
+class EsnAnalysis:
+    """The network of `esn` alone, one channel, for analysis: every state out of sound, the same bits as the processor's.
+
+    s ← s + leak ∘ (tanh(w_in x + W s) − s). Calls go on where the last ended. The GIL is free meanwhile.
+    ValueError names a setting that is out of range.
+    """
+
+    def __new__(
+        cls,
+        nodes: int = 64,
+        density: float = 0.1,
+        spectral_radius: float = 0.99,
+        seed: int = 42,
+        leak_min: float = 1e-4,
+        leak_max: float = 1.0,
+    ) -> EsnAnalysis: ...
+    def __len__(self) -> int: ...
+    @property
+    def achieved_radius(self) -> float:
+        """Largest eigenvalue modulus of W as it runs; 0 where W has no cycle."""
+
+    @property
+    def w(self) -> F32:
+        """Recurrent weights [shape=(N, N)]; row i feeds node i."""
+
+    @property
+    def w_in(self) -> F32:
+        """Input weights [shape=(N,)]."""
+
+    @property
+    def leak(self) -> F32:
+        """Leak rates per sample [shape=(N,)], node 0 the slowest."""
+
+    def process(self, audio: F32) -> F32:
+        """States after each sample of a sound [shape=(samples,)]: float32 [shape=(samples, N)]."""
+
+    def set_state(self, state: F32) -> None:
+        """Goes on from this state [shape=(N,)], numbers from -1 to 1."""
+
+    def reset(self) -> None:
+        """Back to the state 0."""
+
+@final
 class Processor:
     """One native processor, used alone or handed to an Engine (which builds its own copy)."""
 

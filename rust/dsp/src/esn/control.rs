@@ -84,6 +84,19 @@ impl Esn {
         }
     }
 
+    /// Puts the network into this state (one number per node), to run on from. Thread: control.
+    ///
+    /// # Panics
+    /// Before `prepare`, or if `state` has not N numbers.
+    pub fn set_state(&mut self, state: &[f32]) {
+        let p = self.prepared.as_mut().expect("prepare comes first");
+        assert_eq!(state.len(), p.w.n, "one number per node");
+        p.state.clear();
+        for (slot, &node) in p.net.order.iter().enumerate() {
+            p.state.now.0[slot] = state[usize::from(node)];
+        }
+    }
+
     /// The array `id` as given, checked, or None if it is to be made here.
     fn given(&self, id: usize, len: usize, range: (f32, f32)) -> Result<Option<&[f32]>, PrepareError> {
         let (data, name) = (&self.given[id][..], ARRAYS[id].name);
