@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .streaming import StreamingCSpace
+
 if TYPE_CHECKING:
     from .module import CSpace
 
-__all__ = ["CSpace"]
+__all__ = ["CSpace", "StreamingCSpace"]
 
 
 def __getattr__(name: str) -> Any:  # torch is loaded when the module that needs it is asked for

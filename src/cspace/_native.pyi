@@ -111,6 +111,27 @@ class OscillatorBank:
     def reset(self) -> None: ...
 
 @final
+class LookaheadBank:
+    """`OscillatorBank` in both directions, live: the backward half sees `lookahead_samples` ahead, and rows come that late.
+
+    Re F, Im F, Re B, Im B, with B[n] = Σ λ^m b x[n + m] over m = 0 … lookahead_samples. Calls go on where the last
+    ended; any division of a sound gives the same bits. The GIL is free meanwhile.
+    """
+
+    def __new__(
+        cls, decay: NDArray[np.float64], angle: NDArray[np.float64], lookahead_samples: int, hop: int = 1
+    ) -> LookaheadBank: ...
+    def __len__(self) -> int: ...
+    @property
+    def hop(self) -> int: ...
+    @property
+    def latency_samples(self) -> int: ...
+    def process(self, audio: F32) -> F32:
+        """Rows of the samples 0, hop, 2 hop … whose look-ahead these samples complete [shape=(frames, 4 N)]."""
+
+    def reset(self) -> None: ...
+
+@final
 class EsnAnalysis:
     """The network of `esn` alone, one channel, for analysis: every state out of sound, the same bits as the processor's.
 

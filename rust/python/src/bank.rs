@@ -1,7 +1,8 @@
-//! The oscillator bank for analysis: states out of sound.
+//! The oscillator bank for analysis: states out of sound, forward or in both directions.
 
 use cspace_dsp::cspace::bank::{OscillatorBank as Bank, Pole};
 use cspace_dsp::cspace::design;
+use cspace_dsp::cspace::lookahead::LookaheadBank as Lookahead;
 use cspace_dsp::simd::Level;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
@@ -51,6 +52,29 @@ pub fn bank_poles<'py>(
     Ok((decay.into_pyarray(py), angle.into_pyarray(py)))
 }
 
+/// The poles, if these are some, and `hop` is one.
+fn checked(
+    decay: &PyReadonlyArray1<'_, f64>,
+    angle: &PyReadonlyArray1<'_, f64>,
+    hop: usize,
+) -> PyResult<Vec<Pole>> {
+    let (decay, angle) = (decay.as_array(), angle.as_array());
+    if decay.len() != angle.len() || decay.is_empty() {
+        return Err(PyValueError::new_err(format!(
+            "{} decays and {} angles; one of each per oscillator is needed, and at least one oscillator",
+            decay.len(),
+            angle.len()
+        )));
+    }
+    if hop == 0 {
+        return Err(PyValueError::new_err("hop is 0; it is 1 or more samples"));
+    }
+    if !decay.iter().all(|d| d.is_finite() && *d >= 0.0) || !angle.iter().all(|a| a.is_finite()) {
+        return Err(PyValueError::new_err("decays must be finite and 0 or more, angles finite"));
+    }
+    Ok(decay.iter().zip(angle).map(|(&decay, &angle)| Pole { decay, angle }).collect())
+}
+
 struct Running {
     bank: Bank,
     /// Samples until the next one whose states are wanted; carried from call to call.
@@ -70,22 +94,7 @@ impl OscillatorBank {
     #[new]
     #[pyo3(signature = (decay, angle, hop = 1))]
     fn new(decay: PyReadonlyArray1<'_, f64>, angle: PyReadonlyArray1<'_, f64>, hop: usize) -> PyResult<Self> {
-        let (decay, angle) = (decay.as_array(), angle.as_array());
-        if decay.len() != angle.len() || decay.is_empty() {
-            return Err(PyValueError::new_err(format!(
-                "{} decays and {} angles; one of each per oscillator is needed, and at least one oscillator",
-                decay.len(),
-                angle.len()
-            )));
-        }
-        if hop == 0 {
-            return Err(PyValueError::new_err("hop is 0; it is 1 or more samples"));
-        }
-        if !decay.iter().all(|d| d.is_finite() && *d >= 0.0) || !angle.iter().all(|a| a.is_finite()) {
-            return Err(PyValueError::new_err("decays must be finite and 0 or more, angles finite"));
-        }
-        let poles: Vec<Pole> =
-            decay.iter().zip(angle).map(|(&decay, &angle)| Pole { decay, angle }).collect();
+        let poles = checked(&decay, &angle, hop)?;
         Ok(Self {
             oscillators: poles.len(),
             running: Mutex::new(Running { bank: Bank::new(&poles, Level::detect()), wait: 0 }),
@@ -132,5 +141,69 @@ impl OscillatorBank {
         let running = &mut *lock(&self.running);
         running.bank.reset();
         running.wait = 0;
+    }
+}
+
+/// See the type stub.
+#[pyclass(module = "cspace._native", frozen)]
+pub struct LookaheadBank {
+    running: Mutex<Lookahead>,
+    oscillators: usize,
+    hop: usize,
+    latency: usize,
+}
+
+#[pymethods]
+impl LookaheadBank {
+    #[new]
+    #[pyo3(signature = (decay, angle, lookahead_samples, hop = 1))]
+    fn new(
+        decay: PyReadonlyArray1<'_, f64>,
+        angle: PyReadonlyArray1<'_, f64>,
+        lookahead_samples: usize,
+        hop: usize,
+    ) -> PyResult<Self> {
+        let poles = checked(&decay, &angle, hop)?;
+        Ok(Self {
+            oscillators: poles.len(),
+            running: Mutex::new(Lookahead::new(&poles, lookahead_samples, hop, Level::detect())),
+            hop,
+            latency: lookahead_samples,
+        })
+    }
+
+    fn __len__(&self) -> usize {
+        self.oscillators
+    }
+
+    #[getter]
+    fn hop(&self) -> usize {
+        self.hop
+    }
+
+    #[getter]
+    fn latency_samples(&self) -> usize {
+        self.latency
+    }
+
+    fn process<'py>(
+        &self,
+        py: Python<'py>,
+        audio: PyReadonlyArray1<'_, f32>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let x = audio.as_array().to_vec();
+        let width = 4 * self.oscillators;
+        let (values, frames) = py.detach(|| {
+            let bank = &mut *lock(&self.running);
+            let frames = bank.rows_of(x.len());
+            let mut values = vec![0.0; frames * width];
+            bank.process(&x, &mut values);
+            (values, frames)
+        });
+        arrays::array(py, values, frames, width)
+    }
+
+    fn reset(&self) {
+        lock(&self.running).reset();
     }
 }

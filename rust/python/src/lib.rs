@@ -31,6 +31,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<fileport::Player>()?;
     m.add_class::<fileport::Recorder>()?;
     m.add_class::<bank::OscillatorBank>()?;
+    m.add_class::<bank::LookaheadBank>()?;
     m.add_class::<esn::EsnAnalysis>()?;
     m.add_class::<tap::Tap>()?;
     m.add_class::<worker::Worker>()?;

@@ -45,6 +45,7 @@
 pub mod analysis;
 pub mod bank;
 pub mod design;
+pub mod lookahead;
 mod motion;
 mod spec;
 
