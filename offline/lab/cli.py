@@ -53,4 +53,4 @@ def show_config(config: Config = None) -> None:
     say(to_toml(settings(config, None)).rstrip())
 
 
-from . import cli_states, cli_transform  # noqa: E402, F401  their commands join `app`
+from . import cli_search, cli_states, cli_transform  # noqa: E402, F401  their commands join `app`

@@ -1,0 +1,155 @@
+"""Per-sample search: the nearest row of a whole sound to rows of a changed copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio import F32
+from .descriptors import F64, I64, Descriptor
+from .perturb import active_samples
+
+_BIN = 32  # samples whose best distance is kept, to find the next-best place
+_LOST = 1e-5  # share of |S|² + |q|² that sums of float32 products may be off by
+_SLICE = 1024  # rows measured again at once
+
+Advance = Callable[[int], None]
+
+
+@dataclass
+class Found:
+    """What a search found for each query; all arrays [shape=(queries,)]."""
+
+    match: I64
+    distance: F64
+    #: Smallest distance at least `guard` samples away from the match, to within bins of 32 samples and
+    #: the cancellation of float32.
+    next_best: F64
+
+
+def nearest(
+    descriptor: Descriptor,
+    x: F32,
+    queries: F32,
+    *,
+    guard: int = 32,
+    exclude: NDArray[np.int64] | None = None,
+    advance: Advance | None = None,
+) -> Found:
+    """The nearest of all samples of `x` to each query, by Euclidean distance of rows.
+
+    Blocks of rows are compared with all queries at once (|S|² + |q|² − 2 S·q, by BLAS, float32); the
+    candidates that this leaves are measured again as |S − q|, in float64, so that cancellation
+    decides nothing. Memory: a block of rows and its distances, some 100 MB for 100 queries, whatever
+    the length of `x`, plus a distance per 32 samples and query.
+
+    Parameters
+    ----------
+    queries : rows of `descriptor.at` on the changed copy [shape=(queries, dims)]
+    guard : samples either side of the match that are no rival to it
+    exclude : first and one past the last sample each query must not match [shape=(queries, 2)]
+    advance : told the number of samples done, block by block
+    """
+    count = len(queries)
+    wide = queries.astype(np.float64)
+    q2 = np.einsum("ij,ij->i", wide, wide)
+    match = np.full(count, -1, np.int64)
+    best = np.full(count, np.inf)  # squared
+    bins = np.full((len(x) // _BIN + 1, count), np.inf, np.float32)
+    first = 0
+    for rows in descriptor.blocks(x):
+        n = len(rows)
+        s2 = np.einsum("ij,ij->i", rows, rows)
+        d2 = rows @ queries.T
+        d2 *= -2.0
+        d2 += s2[:, None]
+        d2 += q2.astype(np.float32)
+        if exclude is not None:
+            for k, (low, high) in enumerate(exclude.tolist()):
+                d2[max(0, low - first) : max(0, high - first), k] = np.inf
+        lowest = d2.min(axis=0)
+        in_doubt = lowest <= best + _LOST * (q2 + float(s2.max(initial=0.0)))
+        for k in np.flatnonzero(in_doubt).tolist():
+            lost = _LOST * (s2 + q2[k])
+            bound = min(float(np.min(d2[:, k] + lost)), best[k])
+            near = np.flatnonzero(d2[:, k] - lost <= bound)
+            for part in np.split(near, range(_SLICE, len(near), _SLICE)):
+                exact = np.sum((rows[part] - wide[k]) ** 2, axis=1)
+                exact[np.isinf(d2[part, k])] = np.inf
+                j = int(np.argmin(exact)) if len(part) else 0
+                if len(part) and exact[j] < best[k]:
+                    best[k], match[k] = exact[j], first + part[j]
+        starts = np.unique(np.concatenate([[0], np.arange(-first % _BIN, n, _BIN)]))
+        kept = bins[first // _BIN : first // _BIN + len(starts)]
+        np.minimum(kept, np.minimum.reduceat(d2, starts, axis=0), out=kept)
+        first += n
+        if advance is not None:
+            advance(n)
+    next_best = np.empty(count)
+    for k, m in enumerate(match.tolist()):
+        away = np.concatenate([bins[: max(0, (m - guard) // _BIN), k], bins[(m + guard) // _BIN + 1 :, k]])
+        next_best[k] = np.sqrt(max(0.0, float(away.min(initial=np.inf))))
+    return Found(match, np.sqrt(best), next_best)
+
+
+@dataclass
+class Curve:
+    """Distance of one query from every sample [shape=(samples,), float32], whole and by halves."""
+
+    total: F32
+    #: None where the descriptor has no two halves.
+    forward: F32 | None
+    match: int
+
+    def backward(self, part: slice) -> F32 | None:
+        """Distance in the half that looks ahead: d² = d_fwd² + d_bwd²."""
+        if self.forward is None:
+            return None
+        return np.asarray(np.sqrt(np.maximum(self.total[part] ** 2 - self.forward[part] ** 2, 0.0)), np.float32)
+
+
+def distance_curve(
+    descriptor: Descriptor,
+    x: F32,
+    query: F32,
+    *,
+    exclude: tuple[int, int] | None = None,
+    advance: Advance | None = None,
+) -> Curve:
+    """Distances of one query [shape=(dims,)] from all samples; 4 or 8 bytes per sample are kept."""
+    split = descriptor.forward_dims
+    halves = 0 < split < descriptor.dims
+    total = np.empty(len(x), np.float32)
+    forward = np.empty(len(x), np.float32) if halves else None
+    first = 0
+    for rows in descriptor.blocks(x):
+        difference = rows - query
+        np.square(difference, out=difference)
+        part = slice(first, first + len(rows))
+        total[part] = np.sqrt(difference.sum(axis=1))
+        if forward is not None:
+            forward[part] = np.sqrt(difference[:, :split].sum(axis=1))
+        first += len(rows)
+        if advance is not None:
+            advance(len(rows))
+    if exclude is None:
+        return Curve(total, forward, int(np.argmin(total)))
+    low, high = max(0, exclude[0]), min(len(x), exclude[1])
+    left = int(np.argmin(total[:low])) if low > 0 else -1
+    right = high + int(np.argmin(total[high:])) if high < len(x) else -1
+    ends = [i for i in (left, right) if i >= 0]
+    return Curve(total, forward, min(ends, key=lambda i: total[i]) if ends else -1)
+
+
+def choose_places(
+    x: F32, sample_rate: int, count: int, rng: np.random.Generator, *, active: bool = True, margin: int = 0
+) -> I64:
+    """Samples drawn without repetition, `margin` from either end, rising; `active`: only where the sound is active."""
+    allowed = active_samples(x, sample_rate) if active else np.ones(len(x), bool)
+    allowed[:margin] = False
+    allowed[len(x) - margin :] = False
+    places = np.flatnonzero(allowed)
+    return np.sort(rng.choice(places, min(count, len(places)), replace=False)).astype(np.int64)
