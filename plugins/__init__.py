@@ -9,6 +9,7 @@ from functools import cache
 
 from ._base import NativePlugin
 from ._errors import AudioError, CspaceError, MissingExtraError, ParameterError
+from ._hosted import HostedPlugin
 from .cspace import CSpace
 from .eq import Eq
 from .esn import Esn
@@ -16,6 +17,7 @@ from .gain import Gain
 from .kuramoto import Kuramoto
 from .limiter import Limiter
 from .mix import Mix
+from .onnx import OnnxStream
 
 __all__ = [
     "AudioError",
@@ -24,14 +26,17 @@ __all__ = [
     "Eq",
     "Esn",
     "Gain",
+    "HostedPlugin",
     "Kuramoto",
     "Limiter",
     "MissingExtraError",
     "Mix",
     "NativePlugin",
+    "OnnxStream",
     "ParameterError",
     "all_plugins",
     "by_name",
+    "hosted_by_name",
 ]
 
 
@@ -46,3 +51,10 @@ def by_name() -> dict[str, type[NativePlugin]]:
     names = set(__all__)
     found = {c.native_name: c for c in NativePlugin.__subclasses__() if c.__name__ in names}
     return {name: found[name] for name in NativePlugin.registry() if name in found}
+
+
+@cache
+def hosted_by_name() -> dict[str, type[HostedPlugin]]:
+    """Processors around a model on disk: name -> class, as in `type = "onnx"` of a chain file."""
+    names = set(__all__)
+    return {c.native_name: c for c in HostedPlugin.__subclasses__() if c.__name__ in names}

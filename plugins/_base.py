@@ -50,8 +50,14 @@ class NativePlugin:
             return  # a subclass of a plugin keeps its parent's processor
         if native not in _REGISTRY:
             raise LookupError(f"the compiled core has no processor {native!r}; rebuild it with `make build`")
+        cls._declare(_REGISTRY[native])
+
+    @classmethod
+    def _declare(cls, info: _native.ProcessorInfo) -> None:
+        """Makes the class what `info` says: parameters and arrays become properties."""
+        native = info["name"]
         cls.native_name = native
-        cls.info = _REGISTRY[native]
+        cls.info = info
         cls._params = {p["name"]: p for p in cls.info["params"]}
         cls._array_infos = {a["name"]: a for a in cls.info["arrays"]}
         for name in [*cls._params, *cls._array_infos]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .. import _native
 from ..plugins._audio import MAX_CHANNELS, as_audio, check_buffer, check_rate
 from ..plugins._base import NativePlugin
+from ..plugins._hosted import HostedPlugin
 from .errors import AudioError, CspaceError, ParameterError, near
 from .link import Link
 from .slot import Slot, free_name, type_name
@@ -241,6 +242,12 @@ class Chain(MutableSequence[Any]):
         for link in self._links[:1]:
             engine = link.engine
             Link(_native.Engine(engine.sample_rate, engine.channels), plugins._slots, live=False, bind=False).close()
+
+    @property
+    def wanted_rate(self) -> float | None:
+        """The rate in Hz to run at where nobody asks for another: `sample_rate`, else that of a hosted model."""
+        models = (s.plugin.manifest.sample_rate for s in self._slots if isinstance(s.plugin, HostedPlugin))
+        return self.sample_rate or next(models, None)
 
     @property
     def latency_samples(self) -> int:

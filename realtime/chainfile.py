@@ -16,6 +16,11 @@
     room_size = 0.4
 
     [[processor]]
+    type = "onnx"
+    package = "models/mine"    # a model package, relative to this file
+    wet = 0.8
+
+    [[processor]]
     type = "vst3"
     path = "Fancy.vst3"        # relative to this file
     plugin_name = "Fancy"      # optional: for files with several plugins
@@ -138,7 +143,8 @@ class _Loader:
 
     def _add(self, chain: Chain, i: int, table: dict[str, Any]) -> None:
         kind = table.get("type")
-        kinds = [*plugins.by_name(), "pedalboard", "vst3"]
+        hosted = plugins.hosted_by_name()
+        kinds = [*plugins.by_name(), *hosted, "pedalboard", "vst3"]
         if kind is None:
             raise self.fail("a processor needs a type", i)
         if not isinstance(kind, str) or kind not in kinds:
@@ -149,16 +155,15 @@ class _Loader:
             raise self.fail(f"name = {_short(name)} must be a text", i, "name")
         if not isinstance(bypass, bool):
             raise self.fail(f"bypass = {_short(bypass)} is not allowed, use true or false", i, "bypass")
-        words = _WORDS["native"] + _WORDS.get(kind, ())
+        own = hosted[kind].file_words if kind in hosted else _WORDS.get(kind, ())
+        words = _WORDS["native"] + own
         settings = {k: v for k, v in table.items() if k not in words}
         try:
             plugin = self._make(kind, i, table, settings)
         except ChainFileError:
             raise
         except CspaceError as e:
-            raise self.fail(
-                str(e), i, "class" if kind == "pedalboard" else "path" if kind == "vst3" else None
-            ) from None
+            raise self.fail(str(e), i, own[0] if own else None) from None
         try:
             chain.insert(len(chain), plugin, name=name, bypass=bypass)
         except CspaceError as e:
@@ -171,8 +176,12 @@ class _Loader:
             path = Path(self._text(table, i, "path"))
             wanted = self._text(table, i, "plugin_name") if "plugin_name" in table else None
             plugin = load_vst3(path if self.folder is None else self.folder / path, wanted)
+        elif kind in plugins.hosted_by_name():
+            hosted = plugins.hosted_by_name()[kind]
+            words = {w: self._text(table, i, w) for w in hosted.file_words}
+            return self._set(hosted.from_file(words, self.folder), i, settings)
         else:
-            return self._native(kind, i, settings)
+            return self._set(plugins.by_name()[kind](), i, settings)
         for key, value in settings.items():
             with self._at(i, key):
                 set_external(plugin, key, value)
@@ -186,8 +195,7 @@ class _Loader:
                 f"{self.file}: pedalboard's {kind.__name__} cannot be made without arguments, so not from a chain file"
             ) from None
 
-    def _native(self, kind: str, i: int, settings: dict[str, Any]) -> NativePlugin:
-        plugin = plugins.by_name()[kind]()
+    def _set(self, plugin: NativePlugin, i: int, settings: dict[str, Any]) -> NativePlugin:
         checked: dict[str, Any] = {}
         for key, value in settings.items():
             with self._at(i, key):
@@ -199,7 +207,8 @@ class _Loader:
     def _text(self, table: dict[str, Any], i: int, key: str) -> str:
         value = table.get(key)
         if not isinstance(value, str) or not value or "\0" in value:
-            raise self.fail(f'a {table["type"]} processor needs {key} = "…"', i, key if key in table else "type")
+            kind = ("an " if table["type"][0] in "aeiou" else "a ") + table["type"]
+            raise self.fail(f'{kind} processor needs {key} = "…"', i, key if key in table else "type")
         return value
 
     def _array(self, i: int, key: str, value: Any) -> Any:
@@ -229,7 +238,7 @@ def save(chain: Chain, path: str | os.PathLike[str]) -> None:
     """
     file = Path(path)
     arrays: dict[str, Any] = {}
-    text = dumps(chain, arrays=arrays, stem=file.stem)
+    text = dumps(chain, arrays=arrays, stem=file.stem, folder=file.parent)
     try:
         for name, data in arrays.items():
             part = file.with_name(f".{name}.part")
@@ -243,10 +252,13 @@ def save(chain: Chain, path: str | os.PathLike[str]) -> None:
         raise ChainFileError(f"{file}: cannot be written: {e.strerror or e}") from None
 
 
-def dumps(chain: Chain, *, arrays: dict[str, Any] | None = None, stem: str = "chain") -> str:
+def dumps(
+    chain: Chain, *, arrays: dict[str, Any] | None = None, stem: str = "chain", folder: Path | None = None
+) -> str:
     """The chain as TOML text. Arrays of more than 64 numbers are put into `arrays` under file names.
 
-    Only parameters that differ from their defaults are written.
+    Model packages inside `folder` are written relative to it. Only parameters that differ from their
+    defaults are written.
     """
     head: dict[str, Any] = {"title": chain.title} if chain.title else {}
     if chain.sample_rate is not None:
@@ -254,18 +266,18 @@ def dumps(chain: Chain, *, arrays: dict[str, Any] | None = None, stem: str = "ch
     if chain.block is not None:
         head["block"] = chain.block
     out = [f"{k} = {dump_value(v)}\n" for k, v in head.items()]
-    out += [dump_table("processor", _table(s, arrays, stem)) for s in chain.slots]
+    out += [dump_table("processor", _table(s, arrays, stem, folder)) for s in chain.slots]
     return "\n".join(["".join(out[: len(head)]), *out[len(head) :]]).lstrip("\n")
 
 
-def _table(slot: Slot, arrays: dict[str, Any] | None, stem: str) -> dict[str, Any]:
+def _table(slot: Slot, arrays: dict[str, Any] | None, stem: str, folder: Path | None) -> dict[str, Any]:
     native = slot.native
     head: dict[str, Any] = {"name": slot.name}
     if slot.bypass:
         head["bypass"] = True
     if native is None:
         return _external_table(slot, head)
-    body: dict[str, Any] = {}
+    body: dict[str, Any] = dict(native.to_file(folder)) if isinstance(native, plugins.HostedPlugin) else {}
     for name, info in native._params.items():
         if native._values[name] != info["default"]:
             body[name] = native.get_param(name)

@@ -37,6 +37,7 @@ class Link:
         self.live = live
         self.offset = 0
         self._bind = bind
+        engine.live = live  # models get workers
         self._ids: dict[Slot, int] = {}
         self._workers: dict[Slot, WorkerThread] = {}
         self._externals: dict[Slot, External] = {}

@@ -112,7 +112,7 @@ def render(
 
 
 def _chain_rate(chain: Chain, asked: float | None, of_file: int) -> float:
-    rate = asked or chain.sample_rate
+    rate = asked or chain.wanted_rate
     if rate is None:
         rate = min(of_file, RATES[1]) if of_file >= RATES[0] else FALLBACK_RATE
     if not RATES[0] <= rate <= RATES[1]:

@@ -85,7 +85,7 @@ class Stream:
     ):
         self.chain = chain
         self.lock = threading.RLock()  # held by whoever edits the chain: OSC, the panel, you
-        self.sample_rate = check_rate(_first(sample_rate, chain.sample_rate, 48_000))
+        self.sample_rate = check_rate(_first(sample_rate, chain.wanted_rate, 48_000))
         self.block = int(_first(block, chain.block, 64))
         self.channels = int(channels)
         if not BLOCKS[0] <= self.block <= BLOCKS[1]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cspace import _native
+from cspace.plugins import hosted_by_name
 from cspace.plugins._params import allowed, number, to_python
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +31,7 @@ rebuild the processor and cross-fade to it; all others move while it plays.
 def reference() -> str:
     """The whole page."""
     parts = [HEAD]
-    for info in _native.processors():
+    for info in [*_native.processors(), *(c.info for c in hosted_by_name().values())]:
         parts += [f"\n## {info['name']}\n\n{info['doc']}\n", *table(info)]
         for title, things in (("Taps", info["taps"]), ("Arrays", info["arrays"])):
             if things:

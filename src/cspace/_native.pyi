@@ -6,6 +6,8 @@ from typing import TypedDict, TypeVar, final
 import numpy as np
 from numpy.typing import NDArray
 
+from .modelmanifest import Manifest
+
 F32 = NDArray[np.float32]
 
 __version__: str
@@ -55,6 +57,11 @@ class SlotStats(TypedDict):
     panics: int  # 1 if the processor panicked and is out of use
     late_blocks: int  # workers: blocks concealed; players and recorders: blocks with missing or lost frames
     time: TimeStats
+    hops: int  # models: hops run; the rest is 0 for other processors
+    late_hops: int  # hops that were not there at their first sample
+    dropped_hops: int  # hops dropped on purpose
+    failed_hops: int  # hops whose run failed: the slot was muted and reset
+    hop_time: TimeStats  # time of the model per hop, on its worker thread
 
 class EngineStats(TypedDict):
     sample_time: int  # samples played since the start
@@ -109,6 +116,22 @@ class OscillatorBank:
         """States after samples 0, hop, 2 hop … since the start or `reset` [shape=(frames, 2 N)]: Re z (N), Im z (N)."""
 
     def reset(self) -> None: ...
+
+def hosted_info(kind: str, doc: str) -> ProcessorInfo:
+    """What every processor that hosts a model has, under this name, before a model adds its own parameters."""
+
+def hosted_latency(hop: int, block: int, spare: int) -> int:
+    """Samples from input to output of a hosted model live, without the model's own: see docs/neural.md."""
+
+@final
+class Model:
+    """A verified model package, opened by the runtime. The manifest's entries are taken as they are."""
+
+    def __new__(cls, library: str, kind: str, doc: str, manifest: Manifest, model: bytes) -> Model:
+        """`library`: absolute path of libonnxruntime. ValueError with the reason if the model cannot be opened."""
+
+    @property
+    def info(self) -> ProcessorInfo: ...
 
 @final
 class LookaheadBank:
@@ -180,6 +203,10 @@ class Processor:
 
     def __new__(cls, name: str) -> Processor:
         """KeyError if there is no such processor."""
+
+    @staticmethod
+    def of_model(model: Model) -> Processor:
+        """A processor that hosts this model: inline alone and in offline engines, on a worker in live ones."""
 
     @property
     def name(self) -> str: ...
@@ -289,6 +316,12 @@ class Engine:
     def channels(self) -> int: ...
     @property
     def max_block(self) -> int: ...
+    @property
+    def live(self) -> bool:
+        """Whether models that are inserted from now on get worker threads; a device can only drive such an engine."""
+
+    @live.setter
+    def live(self, on: bool) -> None: ...
     # -- chain edits: cross-faded over 10 ms; `processor` is built and prepared here, on this thread
     def insert(self, index: int, processor: Processor) -> int:
         """Takes parameters and arrays of `processor` into a new slot; returns the slot's id. The processor object stays usable and independent."""

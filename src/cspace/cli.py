@@ -311,9 +311,10 @@ def plugins(
         cspace plugins eq
     """
     from . import _native
+    from .plugins import hosted_by_name
     from .realtime.errors import ParameterError, near
 
-    listed = {p["name"]: p for p in _native.processors()}
+    listed = {p["name"]: p for p in [*_native.processors(), *(c.info for c in hosted_by_name().values())]}
     if name is not None and name not in listed:
         raise ParameterError(
             f"there is no processor {name!r}{near(name, listed) or '; there are ' + ', '.join(listed)}"

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from . import _native
 from .plugins._errors import CspaceError, MissingExtraError
 
 # What a session is told, here and in rust/neural/src/session.rs: a difference would be heard as one.
@@ -52,7 +53,8 @@ def session(model: bytes) -> Any:
     for key, value in OPTIONS.items():
         options.add_session_config_entry(key, value)
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        # Opening one flushes denormals for the whole thread, and so for all of Python's arithmetic.
+        return _native.keep_float_mode(lambda: ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
     except Exception as e:  # its exceptions share no base but Exception
         raise CspaceError(f"ONNX Runtime cannot open the model: {reason(e)}") from None
 

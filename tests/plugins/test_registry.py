@@ -11,7 +11,7 @@ from cspace import _native, plugins
 from cspace.plugins import NativePlugin
 
 REGISTRY = {p["name"]: p for p in _native.processors()}
-RESERVED = {"type", "name", "bypass", "class", "path", "plugin_name"}  # words of chain files
+RESERVED = {"type", "name", "bypass", "class", "path", "plugin_name", "package"}  # words of chain files
 KINDS = {"int": int, "toggle": bool, "choice": str}
 
 every_plugin = pytest.mark.parametrize("kind", plugins.all_plugins(), ids=lambda c: c.native_name)
@@ -26,8 +26,9 @@ def test_every_file_holds_one_class_that_is_exported() -> None:
     for module in pkgutil.iter_modules(plugins.__path__):
         if module.name.startswith("_") or module.name in skip:
             continue
-        names = vars(importlib.import_module(f"cspace.plugins.{module.name}")).values()
-        (found,) = [c for c in names if isinstance(c, type) and issubclass(c, NativePlugin) and c is not NativePlugin]
+        file = importlib.import_module(f"cspace.plugins.{module.name}")
+        classes = [c for c in vars(file).values() if isinstance(c, type) and issubclass(c, NativePlugin)]
+        (found,) = [c for c in classes if c.__module__ == file.__name__]
         assert found.native_name == module.name
         assert getattr(plugins, found.__name__) is found
         assert found.__name__ in plugins.__all__

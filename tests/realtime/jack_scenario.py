@@ -2,6 +2,7 @@
 
 python -m tests.realtime.jack_scenario loop --period 64 --seconds 20 --out FOLDER
 python -m tests.realtime.jack_scenario play --seconds 8 --out FOLDER
+python -m tests.realtime.jack_scenario model --seconds 8 --out FOLDER
 python -m tests.realtime.jack_scenario record --seconds 3 --out FOLDER
 python -m tests.realtime.jack_scenario vanish
 """
@@ -26,6 +27,8 @@ from cspace.audiofile import Writer
 from cspace.plugins import CSpace, Eq, Esn, Gain, Kuramoto, Limiter
 from cspace.realtime import Chain, DeviceError, DeviceLost, Stream
 from tests.realtime.jack_peer import signal
+
+SPARE_MS = 20.0  # of the hosted model: the machine may be busy with anything
 
 
 def chain() -> Chain:
@@ -116,16 +119,27 @@ def vanish() -> dict[str, Any]:
     return result
 
 
-def play(period: int, seconds: float, out: Path) -> dict[str, Any]:
+def model_chain(out: Path) -> Chain:
+    """A hosted model that remembers, and a filter behind it."""
+    from cspace.plugins import OnnxStream
+    from tests.export import models
+
+    if not (out / "fir").exists():
+        models.package(out / "fir", models.fir([0.5, -0.25, 0.125], 64))
+    return Chain([OnnxStream(out / "fir", spare_ms=SPARE_MS), Eq(low_gain_db=3.0)])
+
+
+def play(period: int, seconds: float, out: Path, *, model: bool = False) -> dict[str, Any]:
     """A file to the device; a peer hears the middle of it."""
-    with server("play", period):
+    with server("model" if model else "play", period):
         Path(out).mkdir(exist_ok=True)
         write_signal(out / "in.wav", seconds)
-        live = chain()
+        live = model_chain(out) if model else chain()
         with Stream(live, input=out / "in.wav", output="system", block=period, tail_s=0.2) as stream:
             peer = start_peer(out / "peer.npz", 2.0)
             done = stream.wait(seconds + 20)
             stats, finished, running = stream.stats(), stream.finished, stream.running
+            slot = next(s for s in stats["engine"]["slots"] if s["slot"] == stream.link.id_of(live.slots[0]))
             first = stream.engine.slots()[1] == stream.link.id_of(live.slots[0])
             peer.wait(timeout=60)
         return {
@@ -137,7 +151,16 @@ def play(period: int, seconds: float, out: Path) -> dict[str, Any]:
             "name": stats["name"],
             "sample_time": stats["engine"]["sample_time"],
             "input_peak": max(stats["engine"]["input_peak"]),
+            "latency": stats["latency_samples"],
+            "hops": slot["hops"],
+            "late_hops": slot["late_hops"],
+            "hop_p99_us": slot["hop_time"]["p99_us"],
         }
+
+
+def model(period: int, seconds: float, out: Path) -> dict[str, Any]:
+    """As `play`, through a hosted model."""
+    return play(period, seconds, out, model=True)
 
 
 def record(period: int, seconds: float, out: Path) -> dict[str, Any]:
@@ -172,14 +195,14 @@ def start_peer(out: Path, seconds: float) -> subprocess.Popen[bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["loop", "play", "record", "vanish"])
+    parser.add_argument("what", choices=["loop", "play", "model", "record", "vanish"])
     parser.add_argument("--period", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--out", type=Path, default=Path())
     args = parser.parse_args()
     out = os.dup(1)
     os.dup2(2, 1)  # JACK prints there too
-    scenarios = {"loop": loop, "play": play, "record": record}
+    scenarios = {"loop": loop, "play": play, "model": model, "record": record}
     result = vanish() if args.what == "vanish" else scenarios[args.what](args.period, args.seconds, args.out)
     os.write(out, json.dumps(result).encode() + b"\n")
 

@@ -1,5 +1,8 @@
 //! The contract of a processor.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use crate::{Block, ParamSpec, StateError, StateIo};
 
 /// What the host promises before the first block.
@@ -138,6 +141,12 @@ pub trait Processor: Send {
     /// nothing otherwise.
     fn set_array(&mut self, _id: usize, _data: &[f32]) -> bool {
         false
+    }
+
+    /// What the control side may keep looking at once the processor is on the audio side: counters
+    /// of a worker. The host knows the types it looks for. Thread: control.
+    fn report(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
     }
 
     /// Saves or restores all that `process` depends on besides what `prepare` makes from set-up

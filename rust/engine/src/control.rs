@@ -2,15 +2,16 @@
 
 use cspace_dsp::{PrepareError, Processor};
 use rtrb::{Consumer, Producer};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 
 use crate::command::{Command, ParamEvent, Returned};
 use crate::edit::{EditError, SlotInfo};
+use crate::hosted::WorkerCounts;
 use crate::remote::{Remote, WorkerEnd};
 use crate::shared::{Shared, SlotShared, count};
 use crate::slot::{Slot, Voice};
-use crate::stats::{BlockRecord, SlotStats, Snapshot, Statistics};
+use crate::stats::{BlockRecord, SlotStats, Snapshot, Statistics, percentiles};
 use crate::taps::{TapReader, tap};
 use crate::{Config, MAX_SLOTS, MAX_TAPS_PER_SLOT};
 
@@ -138,6 +139,8 @@ impl Controller {
             array_lens: Vec::new(),
             taps: Vec::new(),
             status: status.clone(),
+            workers: Vec::new(),
+            past: WorkerCounts::default(),
         };
         known.learn(&*processor);
         let slot = Slot::new(id, Voice::new(processor, self.config.channels), &self.config, status);
@@ -163,6 +166,7 @@ impl Controller {
     /// See [`EditError`].
     pub fn replace_prepared(&mut self, id: u32, processor: Box<dyn Processor>) -> Result<(), EditError> {
         let mut known = self.slot(id)?.clone();
+        known.worker_counts(); // lets go of models that are gone
         known.info = processor.info();
         known.learn(&*processor);
         let voice = Box::new(Voice::new(processor, self.config.channels));
@@ -326,6 +330,7 @@ impl Controller {
     /// All statistics now. Peaks start anew.
     pub fn stats(&mut self) -> Snapshot {
         self.drain();
+        let counts: Vec<WorkerCounts> = self.slots.iter_mut().map(SlotInfo::worker_counts).collect();
         let s = &self.shared;
         let meters: Vec<_> = s.meters.iter().map(|m| m.take()).collect();
         Snapshot {
@@ -343,18 +348,24 @@ impl Controller {
             output_peak: meters.iter().map(|m| m.1).collect(),
             output_rms: meters.iter().map(|m| m.2).collect(),
             time: self.statistics.block(),
-            slots: self.slots.iter().map(|slot| self.slot_stats(slot)).collect(),
+            slots: self.slots.iter().zip(counts).map(|(slot, n)| self.slot_stats(slot, n)).collect(),
         }
     }
 
-    fn slot_stats(&self, slot: &SlotInfo) -> SlotStats {
+    fn slot_stats(&self, slot: &SlotInfo, counts: WorkerCounts) -> SlotStats {
+        let times = slot.workers.last().map(|w| w.times.lock().unwrap_or_else(PoisonError::into_inner));
         SlotStats {
             slot: slot.id,
             name: slot.name.clone(),
             faults: slot.status.faults.load(Relaxed),
             panics: slot.status.panics.load(Relaxed),
-            late_blocks: slot.status.late_blocks.load(Relaxed),
+            late_blocks: slot.status.late_blocks.load(Relaxed) + counts.late_blocks,
             time: self.statistics.slot(slot.id),
+            hops: counts.hops,
+            late_hops: counts.late_hops,
+            dropped_hops: counts.dropped_hops,
+            failed_hops: counts.failed_hops,
+            hop_time: times.map(|h| percentiles(&h)).unwrap_or_default(),
         }
     }
 }

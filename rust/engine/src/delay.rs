@@ -1,5 +1,7 @@
 //! A fixed multi-channel delay, for dry signals that must stay aligned with a slow processor.
 
+use cspace_dsp::{StateError, StateIo};
+
 /// Delays planar blocks by a constant number of samples.
 pub(crate) struct Delay {
     ring: Vec<f32>,
@@ -37,6 +39,12 @@ impl Delay {
             end = at;
         }
         self.at = end;
+    }
+
+    /// Saves or restores what is under way.
+    pub fn state(&mut self, io: &mut StateIo<'_>) -> Result<(), StateError> {
+        io.f32s(&mut self.ring)?;
+        io.usize(&mut self.at)
     }
 
     /// Thread: audio.

@@ -3,6 +3,7 @@
 use cspace_dsp::{Info, PrepareError, Processor};
 use std::sync::Arc;
 
+use crate::hosted::{WorkerCounts, WorkerShared};
 use crate::shared::SlotShared;
 use crate::{MAX_SLOTS, MAX_TAPS_PER_SLOT};
 
@@ -66,15 +67,41 @@ pub struct SlotInfo {
     pub(crate) array_lens: Vec<usize>,
     pub(crate) taps: Vec<std::sync::Weak<()>>,
     pub(crate) status: Arc<SlotShared>,
+    /// Of the model that plays here, and before it of those that were replaced and may still fade.
+    pub(crate) workers: Vec<Arc<WorkerShared>>,
+    /// What models that are gone had counted.
+    pub(crate) past: WorkerCounts,
 }
 
 impl SlotInfo {
+    /// What models have counted here since the slot was made.
+    pub(crate) fn worker_counts(&mut self) -> WorkerCounts {
+        let playing = self.workers.len().saturating_sub(1);
+        let mut index = 0;
+        let past = &mut self.past;
+        self.workers.retain(|w| {
+            index += 1;
+            // Nobody else has it: the processor was dropped, and its worker with it.
+            let gone = index <= playing && Arc::strong_count(w) == 1;
+            if gone {
+                past.add(w);
+            }
+            !gone
+        });
+        let mut all = self.past;
+        self.workers.iter().for_each(|w| all.add(w));
+        all
+    }
+
     /// Copies what the control side must know once the processor has gone to the audio side.
     pub(crate) fn learn(&mut self, processor: &dyn Processor) {
         self.latency_samples = processor.latency_samples();
         self.tail_samples = processor.tail_samples();
         self.values = (0..self.info.params.len()).map(|i| processor.param(i)).collect();
         self.tap_lens = (0..self.info.taps.len()).map(|i| processor.tap_len(i)).collect();
+        if let Some(worker) = processor.report().and_then(|r| r.downcast::<WorkerShared>().ok()) {
+            self.workers.push(worker);
+        }
         self.array_lens = (0..self.info.arrays.len()).map(|i| processor.array_len(i)).collect();
     }
 }

@@ -19,6 +19,7 @@ mod denormal;
 pub mod driver;
 mod edit;
 mod fileport;
+pub mod hosted;
 pub mod paced;
 mod remote;
 mod rings;

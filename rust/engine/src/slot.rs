@@ -66,7 +66,8 @@ pub(crate) enum Fate {
 ///
 /// Three ramps of 10 ms make its edits silent: `presence` (raw input ↔ slot) for insert, remove and
 /// move, `wet` (delayed dry ↔ processed) for bypass, `cross` (old ↔ new processor) for replace; a
-/// fourth, `heal`, opens the output again after a fault.
+/// fourth, `heal`, opens the output again after a fault. `presence` and `cross` do not move before the
+/// processor that comes in has filled its latency: until then it has nothing to be heard.
 pub(crate) struct Slot {
     pub id: u32,
     pub fate: Fate,
@@ -78,6 +79,10 @@ pub(crate) struct Slot {
     cross: Smoothed,
     heal: Smoothed,
     fade: usize,
+    /// Samples until `presence` may rise.
+    before_presence: usize,
+    /// Samples until `cross` may fall.
+    before_cross: usize,
     raw: Vec<f32>,
     dry: Vec<f32>,
     other: Vec<f32>,
@@ -121,6 +126,8 @@ impl Slot {
             cross: Smoothed::new(0.0),
             heal: Smoothed::new(1.0),
             fade: config.fade_samples(),
+            before_presence: 0,
+            before_cross: 0,
             raw: scratch(),
             dry: scratch(),
             other: scratch(),
@@ -129,14 +136,19 @@ impl Slot {
         }
     }
 
-    /// Starts to be heard; at once if nothing was played yet. Thread: audio.
+    /// Starts to be heard, once its latency has passed; at once if nothing was played yet.
+    /// Thread: audio.
     pub fn appear(&mut self, at_once: bool) {
-        self.presence.set(1.0, if at_once { 0 } else { self.fade });
+        self.before_presence = if at_once { 0 } else { self.voice.processor.latency_samples() };
+        if self.before_presence == 0 {
+            self.presence.set(1.0, if at_once { 0 } else { self.fade });
+        }
     }
 
     /// Starts to vanish. Thread: audio.
     pub fn vanish(&mut self, fate: Fate, at_once: bool) {
         self.fate = fate;
+        self.before_presence = 0;
         self.presence.set(0.0, if at_once { 0 } else { self.fade });
     }
 
@@ -181,9 +193,12 @@ impl Slot {
         if self.incoming.is_some() {
             return self.queued.replace(voice);
         }
+        self.before_cross = voice.processor.latency_samples();
         self.incoming = Some(voice);
         self.cross.set(1.0, 0);
-        self.cross.set(0.0, self.fade);
+        if self.before_cross == 0 {
+            self.cross.set(0.0, self.fade);
+        }
         None
     }
 
@@ -203,7 +218,7 @@ impl Slot {
     /// Thread: audio. Never allocates, locks or logs.
     pub fn process(&mut self, block: &mut Block<'_>, now: u64, shared: &Shared) -> Option<Box<Voice>> {
         if self.taps.is_empty() {
-            return self.process_part(block, shared);
+            return self.process_between_taps(block, shared);
         }
         let mut done = None;
         let (mut from, frames) = (0, block.frames());
@@ -211,10 +226,35 @@ impl Slot {
             let at = now + from as u64;
             let due = self.taps.iter().map(|t| t.until(at)).min().unwrap_or(u64::MAX);
             let to = frames.min(from.saturating_add(usize::try_from(due.max(1)).unwrap_or(usize::MAX)));
-            done = self.process_part(&mut block.slice(from, to), shared).or(done);
+            done = self.process_between_taps(&mut block.slice(from, to), shared).or(done);
             from = to;
             let alive = (!self.voice.dead).then_some(&*self.voice.processor);
             self.taps.iter_mut().for_each(|t| t.poll(alive, now + to as u64));
+        }
+        done
+    }
+
+    /// Cuts where a ramp that waited for a latency begins. Thread: audio.
+    fn process_between_taps(&mut self, block: &mut Block<'_>, shared: &Shared) -> Option<Box<Voice>> {
+        let (mut done, mut from, frames) = (None, 0, block.frames());
+        while from < frames {
+            let waits = [self.before_presence, self.before_cross];
+            let n = waits.into_iter().filter(|&w| w > 0).fold(frames - from, usize::min);
+            done = self.process_part(&mut block.slice(from, from + n), shared).or(done);
+            from += n;
+            if self.before_presence > 0 {
+                self.before_presence -= n;
+                if self.before_presence == 0 {
+                    self.presence.set(1.0, self.fade);
+                }
+            }
+            // A cross-fade that was queued during this part has not waited yet.
+            if waits[1] > 0 {
+                self.before_cross -= n;
+                if self.before_cross == 0 {
+                    self.cross.set(0.0, self.fade);
+                }
+            }
         }
         done
     }
@@ -249,7 +289,7 @@ impl Slot {
             // one stays in use until the fade ends.
             self.other.copy_from_slice(&self.raw);
             incoming.dry.process(&mut self.other, stride, frames);
-            if !self.cross.is_moving() {
+            if self.before_cross == 0 && !self.cross.is_moving() {
                 done = self.incoming.take().map(|v| std::mem::replace(&mut self.voice, v));
                 if let Some(next) = self.queued.take() {
                     self.replace(next, false);

@@ -49,6 +49,16 @@ pub struct SlotStats {
     pub late_blocks: u64,
     /// Time per block.
     pub time: TimeStats,
+    /// Hosted models: hops run by the model.
+    pub hops: u64,
+    /// Hosted models: hops not there at their first sample.
+    pub late_hops: u64,
+    /// Hosted models: hops dropped on purpose.
+    pub dropped_hops: u64,
+    /// Hosted models: hops whose run failed.
+    pub failed_hops: u64,
+    /// Hosted models: time of the model per hop.
+    pub hop_time: TimeStats,
 }
 
 /// All statistics at one moment. Peaks are linear and since the last snapshot.
@@ -86,15 +96,31 @@ pub struct Snapshot {
     pub slots: Vec<SlotStats>,
 }
 
+/// 1 ns to 100 s in three digits: 10 ms late and 10 µs quick are told apart equally well.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 100_000_000_000, 3).expect("constant bounds are valid")
+}
+
+/// The percentiles of nanoseconds.
+pub(crate) fn percentiles(h: &Histogram<u64>) -> TimeStats {
+    let us = |q| h.value_at_quantile(q) as f64 * 1e-3;
+    TimeStats {
+        count: h.len(),
+        p50_us: us(0.5),
+        p99_us: us(0.99),
+        p999_us: us(0.999),
+        max_us: h.max() as f64 * 1e-3,
+        mean_us: h.mean() * 1e-3,
+    }
+}
+
 struct Times {
     histogram: Histogram<u64>,
 }
 
 impl Times {
     fn new() -> Self {
-        // 1 ns to 100 s in three digits: 10 ms late and 10 µs quick are told apart equally well.
-        let histogram = Histogram::new_with_bounds(1, 100_000_000_000, 3).expect("constant bounds are valid");
-        Self { histogram }
+        Self { histogram: histogram() }
     }
 
     fn record(&mut self, ns: u32) {
@@ -102,16 +128,7 @@ impl Times {
     }
 
     fn stats(&self) -> TimeStats {
-        let h = &self.histogram;
-        let us = |q| h.value_at_quantile(q) as f64 * 1e-3;
-        TimeStats {
-            count: h.len(),
-            p50_us: us(0.5),
-            p99_us: us(0.99),
-            p999_us: us(0.999),
-            max_us: h.max() as f64 * 1e-3,
-            mean_us: h.mean() * 1e-3,
-        }
+        percentiles(&self.histogram)
     }
 }
 

@@ -37,6 +37,7 @@ pub struct Engine {
     audio: Mutex<Audio>,
     inline_error: FirstError,
     has_inline: AtomicBool,
+    live: AtomicBool,
     housekeeping: AtomicBool,
 }
 
@@ -45,8 +46,8 @@ impl Engine {
     pub fn lend(&self) -> PyResult<Box<Driver>> {
         if self.has_inline.load(Ordering::Relaxed) {
             return Err(PyRuntimeError::new_err(
-                "the chain has a Python processor run inline, which an audio thread would have to wait for; \
-                 use insert_worker for live audio",
+                "the chain has a Python processor or a model run inline, which an audio thread would have to \
+                 wait for; use insert_worker, and set live before a model is inserted",
             ));
         }
         let mut audio = lock(&self.audio);
@@ -84,7 +85,16 @@ impl Engine {
     /// A prepared copy. Preparing can take seconds (eigenvalues, least squares), so it is done
     /// without the GIL and outside every lock.
     fn built(&self, py: Python<'_>, processor: &Processor) -> PyResult<Box<dyn cspace_dsp::Processor>> {
-        let mut built = processor.build()?;
+        let live = self.live.load(Ordering::Relaxed);
+        let mut built = processor.build(live)?;
+        if processor.is_model() && !live {
+            if self.attached() {
+                return Err(PyRuntimeError::new_err(
+                    "a model can run inline offline only: set the engine's live before a device drives it",
+                ));
+            }
+            self.has_inline.store(true, Ordering::Relaxed);
+        }
         py.detach(|| built.prepare(&self.config.prepare()))
             .map_err(|e| PyValueError::new_err(e.to_string()))?;
         Ok(built)
@@ -130,6 +140,7 @@ impl Engine {
             audio: Mutex::new(Audio::Idle(Box::new(driver))),
             inline_error: FirstError::default(),
             has_inline: AtomicBool::new(false),
+            live: AtomicBool::new(false),
             housekeeping: AtomicBool::new(false),
         })
     }
@@ -147,6 +158,16 @@ impl Engine {
     #[getter]
     fn max_block(&self) -> usize {
         self.config.max_block
+    }
+
+    #[getter]
+    fn live(&self) -> bool {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    #[setter]
+    fn set_live(&self, on: bool) {
+        self.live.store(on, Ordering::Relaxed);
     }
 
     // ---- chain -------------------------------------------------------------------------------
@@ -292,6 +313,11 @@ impl Engine {
             e.set_item("panics", slot.panics)?;
             e.set_item("late_blocks", slot.late_blocks)?;
             e.set_item("time", times(py, &slot.time)?)?;
+            e.set_item("hops", slot.hops)?;
+            e.set_item("late_hops", slot.late_hops)?;
+            e.set_item("dropped_hops", slot.dropped_hops)?;
+            e.set_item("failed_hops", slot.failed_hops)?;
+            e.set_item("hop_time", times(py, &slot.hop_time)?)?;
             slots.push(e);
         }
         d.set_item("slots", slots)?;

@@ -12,6 +12,7 @@ mod fileport;
 mod float_mode;
 mod info;
 mod inline;
+mod model;
 mod processor;
 mod stream;
 mod tap;
@@ -25,6 +26,9 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(info::eq_response_db, m)?)?;
     m.add_function(wrap_pyfunction!(bank::bank_poles, m)?)?;
     m.add_function(wrap_pyfunction!(float_mode::keep_float_mode, m)?)?;
+    m.add_function(wrap_pyfunction!(model::hosted_info, m)?)?;
+    m.add_function(wrap_pyfunction!(model::hosted_latency, m)?)?;
+    m.add_class::<model::Model>()?;
     m.add_class::<processor::Processor>()?;
     m.add_class::<engine::Engine>()?;
     m.add_class::<stream::PacedStream>()?;

@@ -2,14 +2,16 @@
 
 use cspace_dsp::{self as dsp, Block, Info, Prepare, StateIo, registry};
 use cspace_engine::FlushDenormals;
+use cspace_engine::hosted::{Hosted, HostedSpec};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::arrays;
 use crate::errors::lock;
+use crate::model::Model;
 
 struct Inner {
     processor: Box<dyn dsp::Processor>,
@@ -22,6 +24,8 @@ struct Inner {
 #[pyclass(module = "cspace._native", frozen)]
 pub struct Processor {
     info: &'static Info,
+    /// What it hosts, if it is a model.
+    model: Option<Arc<HostedSpec>>,
     inner: Mutex<Inner>,
 }
 
@@ -31,10 +35,14 @@ fn no_name(kind: &str, info: &Info, name: &str) -> PyErr {
 
 impl Processor {
     /// A new, unprepared processor with the same parameters and arrays.
-    pub fn build(&self) -> PyResult<Box<dyn dsp::Processor>> {
+    /// `live`: a device will drive it, so a model gets a thread of its own.
+    pub fn build(&self, live: bool) -> PyResult<Box<dyn dsp::Processor>> {
         let inner = lock(&self.inner);
-        let mut copy = registry::create(self.info.name)
-            .ok_or_else(|| PyKeyError::new_err(format!("no processor called '{}'", self.info.name)))?;
+        let mut copy: Box<dyn dsp::Processor> = match &self.model {
+            Some(spec) => Box::new(Hosted::new(spec.clone(), live)),
+            None => registry::create(self.info.name)
+                .ok_or_else(|| PyKeyError::new_err(format!("no processor called '{}'", self.info.name)))?,
+        };
         for id in 0..self.info.params.len() {
             copy.set_param(id, inner.processor.param(id));
         }
@@ -44,6 +52,11 @@ impl Processor {
             }
         }
         Ok(copy)
+    }
+
+    /// Whether it may only run offline unless it is built live.
+    pub fn is_model(&self) -> bool {
+        self.model.is_some()
     }
 
     fn ready(&self) -> PyResult<std::sync::MutexGuard<'_, Inner>> {
@@ -63,7 +76,14 @@ impl Processor {
             .ok_or_else(|| PyKeyError::new_err(format!("no processor called '{name}'")))?;
         let info = processor.info();
         let arrays = vec![None; info.arrays.len()];
-        Ok(Self { info, inner: Mutex::new(Inner { processor, prepared: None, arrays }) })
+        Ok(Self { info, model: None, inner: Mutex::new(Inner { processor, prepared: None, arrays }) })
+    }
+
+    #[staticmethod]
+    fn of_model(model: &Model) -> Self {
+        let processor = Box::new(Hosted::new(model.spec.clone(), false));
+        let inner = Inner { processor, prepared: None, arrays: Vec::new() };
+        Self { info: model.spec.info, model: Some(model.spec.clone()), inner: Mutex::new(inner) }
     }
 
     #[getter]

@@ -1,0 +1,113 @@
+//! One stream through an ONNX model.
+
+use cspace_dsp::{StateError, StateIo};
+use cspace_engine::KeepFloatMode;
+use cspace_engine::hosted::HopModel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{Session, SessionInputValue};
+use ort::value::TensorRef;
+use std::borrow::Cow;
+
+use crate::{Tensor, Tensors};
+
+/// A session with the states of one stream.
+pub struct OnnxModel {
+    session: Session,
+    tensors: Tensors,
+    states: Vec<Vec<f32>>,
+}
+
+/// The first line of a runtime's error; the rest is for its own developers.
+fn reason<R>(e: ort::Error<R>) -> String {
+    let text = e.message().trim();
+    text.lines().next().unwrap_or(text).to_owned()
+}
+
+// The options stand in src/cspace/ortruntime.py too: a difference would be heard as one.
+fn builder() -> Result<SessionBuilder, String> {
+    Session::builder()
+        .map_err(reason)?
+        .with_intra_threads(1)
+        .map_err(reason)?
+        .with_inter_threads(1)
+        .map_err(reason)?
+        .with_parallel_execution(false)
+        .map_err(reason)?
+        .with_optimization_level(GraphOptimizationLevel::All)
+        .map_err(reason)?
+        .with_intra_op_spinning(false)
+        .map_err(reason)?
+        .with_flush_to_zero()
+        .map_err(reason)?
+        .with_log_level(ort::logging::LogLevel::Fatal)
+        .map_err(reason)
+}
+
+impl OnnxModel {
+    /// A stream through the model in these bytes. The library must be open. Thread: control. Can take
+    /// a while.
+    ///
+    /// # Errors
+    /// The runtime's reason, or the tensor that is not in the graph.
+    pub fn new(model: &[u8], tensors: Tensors) -> Result<Self, String> {
+        // The runtime flushes denormals on the thread that opens a session, and leaves it so.
+        let _keep = KeepFloatMode::new();
+        let session = builder()?
+            .commit_from_memory(model)
+            .map_err(|e| format!("ONNX Runtime cannot open the model: {}", reason(e)))?;
+        let inputs = [&tensors.audio_in].into_iter().chain(tensors.states.iter().map(|s| &s.0));
+        for t in inputs.chain(&tensors.parameters) {
+            if !session.inputs().iter().any(|i| i.name() == t.name) {
+                return Err(format!("the model has no input tensor '{}'", t.name));
+            }
+        }
+        for t in [&tensors.audio_out].into_iter().chain(tensors.states.iter().map(|s| &s.1)) {
+            if !session.outputs().iter().any(|o| o.name() == t.name) {
+                return Err(format!("the model has no output tensor '{}'", t.name));
+            }
+        }
+        let states = tensors.states.iter().map(|(t, _)| vec![0.0; t.len()]).collect();
+        Ok(Self { session, tensors, states })
+    }
+}
+
+type Input<'a> = (Cow<'a, str>, SessionInputValue<'a>);
+
+fn input<'a>(tensor: &'a Tensor, data: &'a [f32]) -> Result<Input<'a>, String> {
+    let value = TensorRef::from_array_view((tensor.shape.as_slice(), data)).map_err(reason)?;
+    Ok((Cow::Borrowed(tensor.name.as_str()), value.into()))
+}
+
+impl HopModel for OnnxModel {
+    fn run(&mut self, audio: &[f32], output: &mut [f32], parameters: &[f32]) -> Result<(), String> {
+        let t = &self.tensors;
+        let mut inputs = Vec::with_capacity(1 + self.states.len() + parameters.len());
+        inputs.push(input(&t.audio_in, audio)?);
+        for ((tensor, _), state) in t.states.iter().zip(&self.states) {
+            inputs.push(input(tensor, state)?);
+        }
+        for (tensor, value) in t.parameters.iter().zip(parameters) {
+            inputs.push(input(tensor, std::slice::from_ref(value))?);
+        }
+        let made = self.session.run(inputs).map_err(reason)?;
+        let copy = |tensor: &Tensor, to: &mut [f32]| {
+            let value = made.get(&tensor.name).ok_or_else(|| format!("no output '{}'", tensor.name))?;
+            let (_, data) = value.try_extract_tensor::<f32>().map_err(reason)?;
+            if data.len() != to.len() {
+                return Err(format!("output '{}' has {} values, not {}", tensor.name, data.len(), to.len()));
+            }
+            to.copy_from_slice(data);
+            Ok(())
+        };
+        copy(&t.audio_out, output)?;
+        t.states.iter().zip(&mut self.states).try_for_each(|((_, tensor), state)| copy(tensor, state))
+    }
+
+    fn reset(&mut self) {
+        self.states.iter_mut().for_each(|s| s.fill(0.0));
+    }
+
+    fn state(&mut self, io: &mut StateIo<'_>) -> Result<(), StateError> {
+        self.states.iter_mut().try_for_each(|s| io.f32s(s))
+    }
+}
