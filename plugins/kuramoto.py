@@ -21,11 +21,12 @@ class Kuramoto(NativePlugin, native="kuramoto"):
     dθ_i/dt = 2π f_i + 2π K r sin(ψ − θ_i − α), where r exp(jψ) is the mean of exp(jθ): K is
     `coupling_hz`, α `phase_lag_rad`. Two oscillators lock exactly when their frequencies differ by
     at most K; a Lorentzian spread of half width γ starts to agree at K = 2γ. A `matrix` or a list of
-    `edges` replaces the mean field. Phases stay exact for hours.
+    `edges` replaces the mean field. `ratios` couples pairs near whole-number ratios beside it: octaves,
+    fifths, or voices of one note. Phases stay exact for hours.
 
     With `mode="entrained"` each oscillator is also pulled by the phase of the input in a band around
     its own frequency, so that the synth locks onto what is played. Taps: `r`, `mean_phase_rad`,
-    `phases_rad`.
+    `phases_rad`, `ratio_locking`.
 
     >>> from cspace.plugins import Kuramoto
     >>> choir = Kuramoto.from_notes(["A2", "E3", "C4"], coupling_hz=3.0, harmonics=4)
@@ -58,10 +59,12 @@ class Kuramoto(NativePlugin, native="kuramoto"):
     band_q: float
     follow: float
     follow_ref_db: float
+    ratio_coupling: float
     freq_hz: Any
     level: Any
     matrix: Any
     edges: Any
+    ratios: Any
 
     @classmethod
     def from_notes(

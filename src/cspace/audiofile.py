@@ -49,6 +49,7 @@ _UNBOUNDED = ("FLOAT", "DOUBLE")  # these keep samples beyond full scale
 _PACKED = ("FLAC", "OGG", "MP3")
 WAV_LIMIT = 4 * 1024**3 - 64 * 1024  # sizes in a WAV header are 32 bits wide
 _SPARE_DISK = 1024 * 1024
+_SET_ADD_PEAK_CHUNK = 0x1050
 
 
 def reason(e: BaseException) -> str:
@@ -185,6 +186,9 @@ class Writer:
                 f"{self.path}: {self.format} {self.subtype} cannot be written with {channels} channels at "
                 f"{sample_rate} Hz: {reason(e)}"
             ) from None
+        # libsndfile stamps float files with the time (PEAK chunk): the same sound would give other
+        # bytes every second. soundfile has no public way to switch that off.
+        sf._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, sf._ffi.NULL, 0)
 
     def write(self, x: NDArray[np.float32]) -> None:
         """Appends float32 [shape=(frames, channels)]. Raises FileError, for a full disk among others."""

@@ -36,7 +36,7 @@ def note(line: str) -> None:
 
 # Packages that only some commands need, and the extra each belongs to.
 _EXTRAS = {
-    "lab": ("librosa", "pydantic", "scipy"),
+    "lab": ("librosa", "pydantic", "scipy", "minisom"),
     "train": ("torch", "lightning", "lightning_fabric", "safetensors", "tensorboard", "onnx", "onnxscript"),
     "pedalboard": ("pedalboard",),
     "neural": ("onnxruntime",),

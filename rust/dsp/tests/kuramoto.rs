@@ -319,3 +319,78 @@ fn compressed_and_full_matrices_agree() {
         assert!(wrap(f64::from(a - b)).abs() < 1e-4, "{a} {b}");
     }
 }
+
+/// [i, j, p, q, w] both ways, w so that the pair locks at `ratio_coupling` 1.
+fn pair(f: [f32; 2], p: f32, q: f32) -> [f32; 10] {
+    let w = (q * f[1] - p * f[0]).abs() / (p + q);
+    [0.0, 1.0, p, q, w, 1.0, 0.0, q, p, w]
+}
+
+#[test]
+fn ratios_lock_at_their_border() {
+    for (p, q, f) in [(1.0, 1.0, [440.0, 442.0f32]), (3.0, 2.0, [440.0, 662.0]), (5.0, 4.0, [440.0, 554.365])]
+    {
+        for rate in [22_050.0, 48_000.0, 192_000.0] {
+            for (k, locked) in [(0.95, false), (1.05, true)] {
+                let set = [("oscillators", 2.0), ("coupling_hz", 0.0), ("ratio_coupling", k)];
+                let mut bank = make(rate, &set, &[("freq_hz", &f), ("ratios", &pair(f, p, q))]);
+                rest(&mut bank, rate as usize * 10);
+                let angle = |bank: &Kuramoto| {
+                    let t = tap(bank, "phases_rad");
+                    f64::from(q) * f64::from(t[1]) - f64::from(p) * f64::from(t[0])
+                };
+                let (mut last, mut turns) = (angle(&bank), 0.0);
+                for _ in 0..1000 {
+                    rest(&mut bank, rate as usize / 100);
+                    turns += wrap(angle(&bank) - last) / TAU;
+                    last = angle(&bank);
+                }
+                // Below the border the angle turns at √(D² − K²), D the mistuning.
+                let d = f64::from(q * f[1] - p * f[0]);
+                let expected = 10.0 * d * (1.0 - f64::from(k * k)).max(0.0).sqrt();
+                let locking = tap(&bank, "ratio_locking");
+                println!(
+                    "{p}:{q} at {rate}, K {k}: {turns:.3} turns, theory {expected:.3}, locking {locking:?}"
+                );
+                if locked {
+                    assert!(turns.abs() < 0.01, "{p}:{q}, K {k}: {turns} turns");
+                    assert!(locking.iter().all(|l| *l > 0.99), "{locking:?}");
+                } else {
+                    assert!(
+                        (turns - expected).abs() < 1.0 + 0.02 * expected,
+                        "{turns} instead of {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ratios_change_nothing_at_strength_0_and_their_sound_does_not_depend_on_blocks() {
+    let freq = [220.0, 331.0, 441.0];
+    let ratios = [0.0, 1.0, 3.0, 2.0, 0.5, 1.0, 0.0, 2.0, 3.0, 0.5, 2.0, 0.0, 1.0, 2.0, 1.0];
+    let sound = |ratios: &[f32], k: f32, size: usize| {
+        let set = [("oscillators", 3.0), ("ratio_coupling", k), ("mode", 1.0), ("coupling_hz", 1.0)];
+        let mut p = make(48_000.0, &set, &[("freq_hz", &freq), ("ratios", ratios)]);
+        let x = vec![0.0; 9000];
+        run(&mut p, &x, 1, |_| size)
+    };
+    assert_eq!(sound(&[], 1.0, 500), sound(&ratios, 0.0, 500));
+    assert_ne!(sound(&[], 1.0, 500), sound(&ratios, 1.0, 500));
+    assert_eq!(sound(&ratios, 1.0, 500), sound(&ratios, 1.0, 7));
+}
+
+#[test]
+fn wrong_ratios_are_named() {
+    let two = [("oscillators", 2.0)];
+    for (ratios, word) in [
+        (&[0.0f32, 1.0, 1.0][..], "sets of five"),
+        (&[0.0, 2.0, 1.0, 1.0, 1.0][..], "oscillator 2; allowed are whole numbers from 0 to 1"),
+        (&[0.0, 1.0, 0.0, 1.0, 1.0][..], "p 0; allowed are whole numbers from 1 to 64"),
+        (&[0.0, 1.0, 1.0, 2.5, 1.0][..], "q 2.5"),
+    ] {
+        let error = try_make(48_000.0, 1, &two, &[("ratios", ratios)]).err().unwrap();
+        assert!(error.contains(word), "{error}");
+    }
+}

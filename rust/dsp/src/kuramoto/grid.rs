@@ -2,8 +2,9 @@
 //! knobs move one step, and levels get the ramp they walk until the next grid point.
 
 use super::audio::amplitude;
-use super::kernel::{Band, GRID, HARMONICS, Osc, Partials, Ramp, Start, Tune};
+use super::kernel::{Band, GRID, HARMONICS, Osc, Partials, Ramp, Start, Tune, run};
 use super::phase::TURN;
+use super::ratios::{LOCKING_S, step};
 use super::spec::*;
 use super::{Kuramoto, spread};
 use crate::simd::{F32x8, Kernel, LANES};
@@ -89,6 +90,7 @@ impl Kuramoto {
         self.retune();
         self.shape = Shape::default();
         self.listen(true);
+        self.steer(1.0);
         self.set_pull();
         self.set_pull(); // the second call finds the follow factors where they belong: no ramp
         self.form(false);
@@ -124,10 +126,14 @@ impl Kuramoto {
             self.amp.iter_mut().zip(&self.amp_target).for_each(|(a, t)| *a += (t - *a) * part);
             self.amp_left -= 1;
         }
-        if tuning {
+        // Resonators take their frequency from the steps, which must be without pulls then.
+        if tuning || (bands && !self.base.is_empty()) {
             self.retune();
         }
         self.listen(bands);
+        if self.clock > 0 {
+            self.steer((GRID as f64 / (LOCKING_S * self.rate)).min(1.0) as f32);
+        }
         self.set_pull();
         if levels || self.shape.ramping {
             self.shape.harmonics = harmonics.ceil() as u32;
@@ -160,10 +166,32 @@ impl Kuramoto {
         for (i, (f, d)) in self.freq.iter().zip(&self.deviation).enumerate() {
             let cycles = f * ratio * (1.0 + perturb * f64::from(*d)) / self.rate;
             let cycles = cycles.clamp(-0.4999, 0.4999);
-            let step = (cycles * TURN * TURN) as i64;
+            let step = step(cycles);
             self.osc[i / LANES].step.0[i % LANES] = (step >> 32) as i32;
             self.step_fraction[i] = step as u32;
             self.cycles[i / LANES].0[i % LANES] = cycles.abs() as f32;
+            if let Some(base) = self.base.get_mut(i) {
+                *base = step as u64;
+            }
+        }
+    }
+
+    /// Steps of the phases with the pull of the ratios; `share` goes into the locking values.
+    fn steer(&mut self, share: f32) {
+        if self.base.is_empty() {
+            return;
+        }
+        let osc = &self.osc;
+        self.ratios.look(|i| osc[i / LANES].phase.0[i % LANES]);
+        run(self.simd, self.ratios.pass(share));
+        self.ratio_hz.fill(0.0);
+        self.ratios.add_to(&mut self.ratio_hz);
+        let (k, most) = (self.knobs.get(RATIO_COUPLING), (self.rate / 1024.0) as f32);
+        for (i, (base, hz)) in self.base.iter().zip(&self.ratio_hz).enumerate() {
+            let pull = f64::from((k * hz).clamp(-most, most)) / self.rate;
+            let step = (*base as i64).saturating_add(step(pull));
+            self.osc[i / LANES].step.0[i % LANES] = (step >> 32) as i32;
+            self.step_fraction[i] = step as u32;
         }
     }
 

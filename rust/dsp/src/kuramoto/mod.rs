@@ -10,6 +10,9 @@
 //! 64-bit integers (32 in the loop, the fraction settled every 32 samples), so an uncoupled
 //! oscillator is exact for ever; only its frequency is rounded, to 2^-64 of the sample rate.
 //!
+//! Beside these, `ratios` couples pairs near whole-number ratios p:q by Σ_j w_ij sin(q θ_j − p θ_i)
+//! (Ermentrout 1981), taken every 32 samples.
+//!
 //! In entrained mode a damped complex resonator z_i (as in `cspace`) at each oscillator's own
 //! frequency hears the mean of the input channels, and the oscillator is pulled by
 //! 2π E w³ sin(arg z_i − θ_i), E = `entrain_hz`, w = |z|/√(|z|² + 0.587 floor²): an input A sin φ
@@ -32,6 +35,7 @@ mod grid;
 mod kernel;
 mod ops;
 mod phase;
+mod ratios;
 mod spec;
 mod spread;
 
@@ -42,6 +46,7 @@ use crate::{Bank, Block, Info, Prepare, PrepareError, Processor, Smoothed, State
 use coupling::{Coupling, DENSE_MOST};
 use grid::{Knobs, Shape};
 use kernel::{Band, Complex, Field, GRID, Osc, Partials, Pull, Ramp};
+use ratios::Ratios;
 use spec::*;
 use spread::Spread;
 
@@ -51,6 +56,7 @@ pub struct Kuramoto {
     /// Given by `set_array` before `prepare`.
     matrix: Vec<f32>,
     edges: Vec<f32>,
+    ratio_sets: Vec<f32>,
     freq_given: bool,
     amp_given: bool,
 
@@ -62,6 +68,7 @@ pub struct Kuramoto {
     count: usize,
     coupling: Coupling,
     matrix_on: bool,
+    ratios: Ratios,
     deviation: Vec<f32>,
     pan: Vec<F32x8>,
     last: F32x8,
@@ -75,6 +82,9 @@ pub struct Kuramoto {
     cycles: Vec<F32x8>,
     fraction: Vec<u32>,
     step_fraction: Vec<u32>,
+    /// Steps of 64 bits without and, in Hz, the pull of the ratios; empty without them.
+    base: Vec<u64>,
+    ratio_hz: Vec<f32>,
     freq: Vec<f64>,
     freq_target: Vec<f64>,
     freq_left: u32,
@@ -108,6 +118,7 @@ impl Kuramoto {
             params,
             matrix: Vec::new(),
             edges: Vec::new(),
+            ratio_sets: Vec::new(),
             freq_given: false,
             amp_given: false,
             simd: Level::Plain,
@@ -117,6 +128,7 @@ impl Kuramoto {
             count: 0,
             coupling: Coupling::default(),
             matrix_on: false,
+            ratios: Ratios::default(),
             deviation: Vec::new(),
             pan: Vec::new(),
             last: F32x8::ZERO,
@@ -128,6 +140,8 @@ impl Kuramoto {
             cycles: Vec::new(),
             fraction: Vec::new(),
             step_fraction: Vec::new(),
+            base: Vec::new(),
+            ratio_hz: Vec::new(),
             freq: Vec::new(),
             freq_target: Vec::new(),
             freq_left: 0,
@@ -186,6 +200,7 @@ impl Kuramoto {
             (false, false) => Err("both matrix and edges are given; give one".to_string()),
         };
         self.coupling = coupling.map_err(|e| PrepareError(format!("kuramoto: {e}")))?;
+        self.ratios = Ratios::new(n, &self.ratio_sets).map_err(|e| PrepareError(format!("kuramoto: {e}")))?;
         self.matrix_on = !self.matrix.is_empty() || !self.edges.is_empty();
         Ok(())
     }
@@ -224,6 +239,9 @@ impl Processor for Kuramoto {
         self.cycles = vec![F32x8::ZERO; vectors];
         self.fraction = vec![0; vectors * LANES];
         self.step_fraction = vec![0; vectors * LANES];
+        let steered = if self.ratios.len() > 0 { n } else { 0 };
+        self.base = vec![0; steered];
+        self.ratio_hz = vec![0.0; steered];
         self.freq = self.freq_target.clone();
         self.amp = vec![0.0; vectors * LANES];
         self.reset();
@@ -242,6 +260,7 @@ impl Processor for Kuramoto {
         match id {
             TAP_R | TAP_MEAN_PHASE => 1,
             TAP_PHASES => self.count,
+            TAP_LOCKING => self.ratios.len(),
             _ => 0,
         }
     }
@@ -282,6 +301,9 @@ impl Processor for Kuramoto {
         self.cycles.iter_mut().try_for_each(|v| io.f32s(&mut v.0))?;
         io.u32s(&mut self.fraction)?;
         io.u32s(&mut self.step_fraction)?;
+        self.base.iter_mut().try_for_each(|v| io.u64(v))?;
+        let means = self.ratios.mean_re.iter_mut().chain(&mut self.ratios.mean_im);
+        means.into_iter().try_for_each(|v| io.f32s(&mut v.0))?;
         io.bool(&mut self.freq_given)?;
         io.f64s(&mut self.freq)?;
         io.f64s(&mut self.freq_target)?;
@@ -322,7 +344,7 @@ impl Processor for Kuramoto {
     }
 
     fn set_array(&mut self, id: usize, data: &[f32]) -> bool {
-        if !matches!(id, ARRAY_FREQ..=ARRAY_EDGES) || data.iter().any(|v| !v.is_finite()) {
+        if !matches!(id, ARRAY_FREQ..=ARRAY_RATIOS) || data.iter().any(|v| !v.is_finite()) {
             return false;
         }
         if !self.is_prepared() {
@@ -336,7 +358,8 @@ impl Processor for Kuramoto {
                     self.amp_given = !data.is_empty();
                 }
                 ARRAY_MATRIX => self.matrix = data.to_vec(),
-                _ => self.edges = data.to_vec(),
+                ARRAY_EDGES => self.edges = data.to_vec(),
+                _ => self.ratio_sets = data.to_vec(),
             }
             return true;
         }
@@ -363,6 +386,7 @@ impl Processor for Kuramoto {
                     *o = self.osc[i / LANES].phase.0[i % LANES] as f32 * scale;
                 }
             }
+            TAP_LOCKING => self.ratios.locking(&mut out[..self.ratios.len()]),
             _ => {}
         }
     }

@@ -28,7 +28,8 @@ pub(super) const ENTRAIN_FLOOR_DB: usize = 18;
 pub(super) const BAND_Q: usize = 19;
 pub(super) const FOLLOW: usize = 20;
 pub(super) const FOLLOW_REF_DB: usize = 21;
-pub(super) const COUNT: usize = 22;
+pub(super) const RATIO_COUPLING: usize = 22;
+pub(super) const COUNT: usize = 23;
 
 pub(super) static PARAMS: [ParamSpec; COUNT] = [
     ParamSpec::new("oscillators", "", (1.0, 4096.0), 64.0)
@@ -96,24 +97,34 @@ pub(super) static PARAMS: [ParamSpec; COUNT] = [
         .doc("In entrained mode: 1 lets each oscillator sound only as loud as its input band."),
     ParamSpec::new("follow_ref_db", "dB", (-80.0, 20.0), -30.0)
         .doc("Band level (peak of a sine) at which a following oscillator has its own level."),
+    ParamSpec::new("ratio_coupling", "", (0.0, 16.0), 1.0).doc(
+        "Strength of the couplings in ratios, times their weights. With weights that sum to the mistuning \
+         of a pair, as the array's text says, the pair locks from 1 on.",
+    ),
 ];
 
 pub(super) const TAP_R: usize = 0;
 pub(super) const TAP_MEAN_PHASE: usize = 1;
 pub(super) const TAP_PHASES: usize = 2;
+pub(super) const TAP_LOCKING: usize = 3;
 
-static TAPS: [TapSpec; 3] = [
+static TAPS: [TapSpec; 4] = [
     TapSpec { name: "r", doc: "Order parameter |mean of e^(j phase)|, 0 (scattered) to 1 (in phase)." },
     TapSpec { name: "mean_phase_rad", doc: "Angle of the mean of e^(j phase), -pi to pi rad." },
     TapSpec { name: "phases_rad", doc: "Phase of each oscillator at the next sample, -pi to pi rad." },
+    TapSpec {
+        name: "ratio_locking",
+        doc: "For each coupling in ratios |mean of e^(j angle)| over 0.5 s: 1 locked, 0 drifting.",
+    },
 ];
 
 pub(super) const ARRAY_FREQ: usize = 0;
 pub(super) const ARRAY_LEVEL: usize = 1;
 pub(super) const ARRAY_MATRIX: usize = 2;
 pub(super) const ARRAY_EDGES: usize = 3;
+pub(super) const ARRAY_RATIOS: usize = 4;
 
-static ARRAYS: [ArraySpec; 4] = [
+static ARRAYS: [ArraySpec; 5] = [
     ArraySpec {
         name: "freq_hz",
         live: true,
@@ -136,6 +147,14 @@ static ARRAYS: [ArraySpec; 4] = [
         name: "edges",
         live: false,
         doc: "The same as flat triplets [i, j, weight, ...] with indices from 0, for few couplings among many.",
+    },
+    ArraySpec {
+        name: "ratios",
+        live: false,
+        doc: "Couplings near whole-number ratios, beside the others: flat sets of five [i, j, p, q, weight_hz, ...], \
+              each a pull of ratio_coupling * weight_hz * sin(q phase_j - p phase_i) on i, p and q from 1 to 64. \
+              A pair coupled both ways locks when |q f_j - p f_i| <= ratio_coupling * (p w_ij + q w_ji). All pulls \
+              on one oscillator together are held below 1/1024 of the sample rate.",
     },
 ];
 
