@@ -22,6 +22,7 @@ BENCHES = {
     "cspace": ".cspace_bank",
     "kuramoto": ".kuramoto",
     "chain": ".chain",
+    "neural": ".neural",
     "jack": ".jack_gil",
     "instructions": ".instructions",
 }

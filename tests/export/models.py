@@ -114,6 +114,30 @@ def swap(hop: int = 64) -> tuple[Manifest, bytes]:
     return manifest("swap", hop, 2), data
 
 
+def dense(hop: int, width: int, seed: int = 0) -> tuple[Manifest, bytes]:
+    """Two hidden layers over the last and this hop, random weights: as much work as a small codec."""
+    rng = np.random.default_rng(seed)
+
+    def weight(rows: int, columns: int) -> Any:
+        return rng.normal(0.0, rows**-0.5, (rows, columns)).astype(F32)
+
+    data = model_bytes(
+        [
+            helper.make_node("Concat", ["last", "audio"], ["both"], axis=1),
+            helper.make_node("MatMul", ["both", "w1"], ["h1"]),
+            helper.make_node("Tanh", ["h1"], ["a1"]),
+            helper.make_node("MatMul", ["a1", "w2"], ["h2"]),
+            helper.make_node("Tanh", ["h2"], ["a2"]),
+            helper.make_node("MatMul", ["a2", "w3"], ["audio_out"]),
+            helper.make_node("Identity", ["audio"], ["last_next"]),
+        ],
+        {"audio": (1, hop), "last": (1, hop)},
+        {"audio_out": (1, hop), "last_next": (1, hop)},
+        {"w1": weight(2 * hop, width), "w2": weight(width, width), "w3": weight(width, hop)},
+    )
+    return manifest(f"dense-{width}", hop, states=(State("last", "last_next", (1, hop)),)), data
+
+
 def noise(channels: int, frames: int, seed: int = 3) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.random.default_rng(seed).uniform(-0.5, 0.5, (channels, frames)).astype(F32)
 
