@@ -95,3 +95,88 @@ def drift(
             say(f"  radius {row['achieved_radius']:.4f}   {'   '.join(parts)}")
     name = f"drift_{clip.stem if clip else 'made'}"
     written(report.save(loaded, name, found, figure, settings={"clip": clip, "seconds": seconds}, notes=notes))
+
+
+@app.command()
+@clear_errors
+def landscape(
+    clips: Annotated[list[Path], typer.Argument(help="Recordings or folders; positions are spread evenly over them.")],
+    positions: Annotated[int, typer.Option(help="Windows compared, held out of the tuning.")] = 50,
+    noise_db: Annotated[float, typer.Option(help="Noise of the changed copy, dB below the window.")] = 20.0,
+    same: Annotated[bool, typer.Option("--same", help="The same samples instead of a changed copy.")] = False,
+    window: Annotated[int, typer.Option(help="Samples compared.")] = 4096,
+    tuning: Annotated[int, typer.Option(help="Further windows on which a bank is chosen; 0: no tuning.")] = 20,
+    magnitudes: Annotated[bool, typer.Option(help="Try magnitudes of states in the tuning too (slower).")] = True,
+    config: Config = None,
+    results: Results = None,
+) -> None:
+    """Loss and true gradient along a time shift: from how far away each criterion points home.
+
+    Examples
+    --------
+        cspace lab landscape data/recordings/speech data/recordings/music
+    """
+    from . import report
+    from .landscape_study import Asked, study
+
+    loaded = settings(config, results)
+    asked = Asked(clips, positions, None if same else noise_db, window, tuning, magnitudes)
+    found, figure, notes = study(asked, loaded)
+    if found["tried"]:
+        say(f"banks on {len(found['tuning_positions'])} tuning positions, best first (of {len(found['tried'])}):")
+        for r in found["tried"][:5]:
+            say(f"  {r['part']:10} Q {r['q']:<4g} from {r['low_hz']:<3g} Hz, weight f^-{r['tilt']:g}: "
+                f"reach {r['reach_samples']:g}, first failure {r['first_failure_median']:g}")  # fmt: skip
+    say(f"{len(found['positions'])} held-out positions; samples at {loaded.sample_rate} Hz, median [quartiles]")
+    say(f"{'':20}{'95 % right up to':>17}{'first wrong direction':>25}{'basin width':>24}{'far/floor':>10}  "
+        "CSpace against it: direction, basin")  # fmt: skip
+    for name, r in found["criteria"].items():
+        spans = [f"{r[f'{k}_median']:.1f} [{r[f'{k}_q1']:.1f}, {r[f'{k}_q3']:.1f}]" for k in ("first_failure", "width")]
+        verdicts = [r.get(f"cspace_against_it_{k}", {"verdict": "—"})["verdict"] for k in ("first_failure", "width")]
+        say(f"{name:20}{r['reach_samples']:17g}{spans[0]:>25}{spans[1]:>24}{r['contrast_median']:10.3g}  "
+            f"{verdicts[0]}, {verdicts[1]}")  # fmt: skip
+    for r in found["criteria"].values():
+        say(f"  {r['name']}: {r['label']}")
+    asked_for = {
+        "clips": [c.name for c in clips],
+        "positions": positions,
+        "noise_db": asked.noise_db,
+        "window": window,
+        "tuning": tuning,
+        "magnitudes": magnitudes,
+    }
+    name = "landscape_" + "_".join(c.stem for c in clips)
+    written(report.save(loaded, name, found, figure, settings=asked_for, notes=notes))
+
+
+@app.command()
+@clear_errors
+def theory(
+    page: Annotated[Path | None, typer.Option(help="Write the page to this file too.")] = None,
+    config: Config = None,
+    results: Results = None,
+) -> None:
+    """What is shown about CSpace and what is only claimed, every statement with a check made now.
+
+    Examples
+    --------
+        cspace lab theory
+        cspace lab theory --page docs/theory.md
+    """
+    from rich.markdown import Markdown
+
+    from ...clitools import fail, out
+    from ...wholefile import write_text
+    from . import report
+    from .theory import study
+
+    loaded = settings(config, results)
+    text, found = study(loaded)
+    out.print(Markdown(text))
+    if page:
+        write_text(page, text)
+        written([page])
+    written(report.save(loaded, "theory", found))
+    if not found["all_hold"]:
+        bad = [name for name, check in found["checks"].items() if not check["holds"]]
+        fail(f"theory: these checks fail with this bank: {', '.join(bad)}", 1)

@@ -1,0 +1,94 @@
+"""Which bank and weighting point home from farthest, found on positions of their own.
+
+States are tried in their Parseval form, the waveform through the bank's filter (`WeightedWaveform`):
+it leaves out what a cut window adds at its edges and takes a hundredth of the time. The setting that
+wins is judged on other positions by its states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..bank import BankSpec
+from .landscape import F64, Place, both_ways, curve, direction_figures
+from .landscape_criteria import Criterion, Magnitudes, States, WeightedWaveform
+
+#: Tried on the tuning positions.
+QS = (1.0, 4.0, 8.0, 16.0)
+TILTS = (0.0, 1.0, 2.0, 3.0, 4.0)
+LOWS_HZ = (10.0, 40.0)
+MAGNITUDE_QS = (8.0, 16.0)
+MAGNITUDE_TILTS = (1.0, 2.0)
+#: Magnitudes need all states at every shift: they are tried on this many of the positions.
+MAGNITUDE_PLACES = 8
+
+
+def build(setting: dict[str, Any], sample_rate: int, window: int, name: str, label: str) -> Criterion:
+    """The criterion of a setting: `part`, `spec` and `tilt`."""
+    spec = BankSpec.model_validate(setting["spec"])
+    if setting["part"] == "magnitudes":
+        return Magnitudes(name, label, spec, sample_rate, setting["tilt"])
+    return States(name, label, spec, sample_rate, window, setting["tilt"])
+
+
+def settings(base: BankSpec, *, magnitudes: bool) -> list[dict[str, Any]]:
+    """All that is tried."""
+    out: list[dict[str, Any]] = []
+    for low in LOWS_HZ:
+        for part, qs, tilts in (("states", QS, TILTS), ("magnitudes", MAGNITUDE_QS, MAGNITUDE_TILTS)):
+            if part == "magnitudes" and (not magnitudes or low != LOWS_HZ[-1]):
+                continue
+            for q in qs:
+                spec = base.model_copy(update={"q": q, "low_hz": low, "decay_law": "constant_q"})
+                out += [{"part": part, "spec": spec.model_dump(), "tilt": tilt} for tilt in tilts]
+    return out
+
+
+def tune(
+    places: Sequence[Place],
+    copies: Sequence[F64],
+    distances: F64,
+    base: BankSpec,
+    sample_rate: int,
+    window: int,
+    *,
+    magnitudes: bool = True,
+    tick: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The setting that points home from farthest, and a row for each tried.
+
+    Order of merit: reach at 95 % of positions and sides, then median of the first failures.
+    """
+    tried = settings(base, magnitudes=magnitudes)
+    shifts = both_ways(distances)
+    rows: list[dict[str, Any]] = []
+    for k, setting in enumerate(tried):
+        slow = setting["part"] == "magnitudes"
+        criterion: Criterion
+        if slow:
+            criterion = build(setting, sample_rate, window, "tuned", "")
+        else:
+            spec = BankSpec.model_validate(setting["spec"])
+            criterion = WeightedWaveform("tuned", "", spec, sample_rate, window, setting["tilt"])
+        part = min(len(places), MAGNITUDE_PLACES) if slow else len(places)
+        slopes = [
+            curve(criterion, copy, place.segment, shifts, window)[1]
+            for place, copy in list(zip(places, copies, strict=True))[:part]
+        ]
+        figures = direction_figures(np.array(slopes), distances)
+        rows.append({
+            "part": setting["part"],
+            "q": setting["spec"]["q"],
+            "low_hz": setting["spec"]["low_hz"],
+            "tilt": setting["tilt"],
+            "positions": part,
+            "reach_samples": figures["reach_samples"],
+            "first_failure_median": figures["first_failure_median"],
+        })  # fmt: skip
+        if tick:
+            tick(k + 1, len(tried))
+    best = max(range(len(rows)), key=lambda i: (rows[i]["reach_samples"], rows[i]["first_failure_median"]))
+    return tried[best], rows
