@@ -163,6 +163,6 @@ def picture(rows: list[FormResult], title: str) -> Figure:
         xlabel="samples from the true place", ylabel="difference from float32,\n% of its largest", xlim=(-_HALF, _HALF)
     )
     top.legend(loc="lower right")
-    low.legend(loc="lower right")
+    low.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False, borderaxespad=0.1)
     top.set_title(title, fontsize=10)
     return figure

@@ -136,8 +136,8 @@ def picture(study: Study, places: str, title: str) -> Figure:
             color = "#1f4e79" if name.startswith("CSpace") else "#c05a00" if "bank" in name else "#777777"
             low, high = wilson(int(exact.sum()), len(exact))
             axes.barh(y, 100 * near.mean(), color=color, alpha=0.3)
-            axes.barh(y, 100 * exact.mean(), color=color)
-            axes.plot([100 * low, 100 * high], [y, y], color="black", linewidth=1.0)
+            axes.barh(y, 100 * exact.mean(), color=color, alpha=0.75)
+            axes.plot([100 * low, 100 * high], [y, y], color="black", linewidth=1.4)
         axes.set(xlim=(0, 100), title=c)
         axes.set_yticks(range(len(names)), [f"{n} ({study.dims[n]})" for n in names], fontsize=8)
     for axes in panels[len(study.conditions) :]:

@@ -17,7 +17,7 @@ from ..audio import F32, normalise_peak, require_index, require_sound
 from ..bank import BankSpec
 from ..config import LabConfig
 from .choose import BEST_BANK, CSPACE_ROWS, ESN_ROWS, baselines
-from .descriptors import BankStates, Descriptor, EsnStates
+from .descriptors import BankStates, Descriptor, EsnStates, Weighting
 from .perturb import Change, change
 from .recall import NEAR, wilson
 from .search import choose_places, nearest
@@ -68,8 +68,9 @@ def configurations(config: LabConfig) -> list[tuple[str, Descriptor]]:
             f"r {bank.legacy_r_low:g}–{bank.legacy_r_high:g}"
         )
         rows.append(("CSpace, legacy", BankStates(bank, rate, name=name)))
-    for bank, weighting in ((config.bank, "none"), (config.bank, "white"), (BEST_BANK, "white")):
-        rows.append(("CSpace, here", BankStates(bank, rate, weighting=weighting, name=_bank_name(bank, weighting))))  # type: ignore[arg-type]
+    here: tuple[tuple[BankSpec, Weighting], ...] = ((config.bank, "none"), (config.bank, "white"), (BEST_BANK, "white"))
+    for bank, weighting in here:
+        rows.append(("CSpace, here", BankStates(bank, rate, weighting=weighting, name=_bank_name(bank, weighting))))
     best = BankStates(BEST_BANK, rate, weighting="white", unit=True, name=_bank_name(BEST_BANK, "white, cosine"))
     rows.append(("CSpace, here", best))
     return rows + [("baseline", b) for b in baselines(rate)]
@@ -188,10 +189,10 @@ def picture(rows: list[Row], title: str) -> Figure:
         share = 100 * r.exact / max(1, r.queries)
         low, high = (100 * v for v in wilson(r.exact, r.queries))
         axes.barh(y, 100 * r.near / max(1, r.queries), color=colors[r.suite], alpha=0.3)
-        axes.barh(y, share, color=colors[r.suite])
-        axes.plot([low, high], [y, y], color="black", linewidth=1.0)
+        axes.barh(y, share, color=colors[r.suite], alpha=0.75)
+        axes.plot([low, high], [y, y], color="black", linewidth=1.4)
     axes.set_yticks(range(len(rows)), [f"{r.suite}: {r.words}" for r in rows], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set(
         xlim=(0, 100), xlabel="found, % of active places (dark: exact sample with 95 % interval; light: within ± 2)"
     )
