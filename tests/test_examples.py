@@ -33,15 +33,11 @@ def of_help(command: Any) -> Iterator[str]:
 
 def shown() -> list[tuple[str, str]]:
     """(where, command) of each line that starts with `cspace` or `make`."""
-    found = []
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     lines = [(page.name, line) for page in pages for line in of_page(page)]
     lines += [("help text", line) for line in of_help(COMMAND)]
-    for where, line in lines:
-        for part in re.split(r";|&&|>", line.partition("#")[0]):
-            if re.match(r"(cspace|make) \S", part.strip()):
-                found.append((where, part.strip()))
-    return sorted(set(found))
+    parts = {(where, p.strip()) for where, line in lines for p in re.split(r";|&&|>", line.partition("#")[0])}
+    return sorted((where, p) for where, p in parts if re.match(r"(cspace|make) \S", p))
 
 
 def parse(words: list[str]) -> None:
