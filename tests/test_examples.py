@@ -62,7 +62,8 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize(("where", "line"), shown())
 def test_is_a_command(where: str, line: str) -> None:
-    words = shlex.split(line)
+    # Placeholders as usage lines have them: a number is what every type takes.
+    words = ["1" if re.fullmatch(r"\[?[A-Z]+\]?…?", word) else word for word in shlex.split(line)]
     if words[0] == "make":
         targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
         assert {w for w in words[1:] if "=" not in w} <= targets
@@ -70,5 +71,6 @@ def test_is_a_command(where: str, line: str) -> None:
     try:
         parse(words)
     except Exception as stop:
-        if getattr(stop, "exit_code", 1) != 0:  # 0: --help and the like
+        named_only = type(stop).__name__ == "MissingParameter"  # "see `cspace lab search`"
+        if not named_only and getattr(stop, "exit_code", 1) != 0:  # 0: --help and the like
             pytest.fail(f"{where}: {line}: {stop}")
