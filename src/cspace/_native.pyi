@@ -115,6 +115,12 @@ class OscillatorBank:
     def process(self, audio: F32) -> F32:
         """States after samples 0, hop, 2 hop … since the start or `reset` [shape=(frames, 2 N)]: Re z (N), Im z (N)."""
 
+    def energies(self, audio: F32) -> F32:
+        """Mean |z|² over each full frame of `hop` samples since the start or `reset` [shape=(frames, N)].
+
+        Moves the same states as `process`; the samples of a frame not yet full are carried to the next call.
+        """
+
     def reset(self) -> None: ...
 
 def hosted_info(kind: str, doc: str) -> ProcessorInfo:

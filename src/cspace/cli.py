@@ -19,6 +19,7 @@ from rich.table import Table
 from . import __version__
 from .clitools import clear_errors, note, out, progress, say
 from .export.cli import app as export_app
+from .offline.index.cli import app as index_app
 from .offline.ksom.cli import app as ksom_app
 from .offline.lab.cli import app as lab_app
 
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(lab_app)
 app.add_typer(export_app)
 app.add_typer(ksom_app)
+app.add_typer(index_app)
 
 
 # ---- root ------------------------------------------------------------------------------------

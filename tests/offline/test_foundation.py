@@ -45,6 +45,23 @@ def test_pieces_and_hops_give_the_same_states(hop: int, piece: int) -> None:
     assert np.array_equal(bank.process(x[:hop]), parts[0][:1] if piece >= 1 else None)
 
 
+@pytest.mark.parametrize("oscillators", [1, 19, 32, 64])
+@pytest.mark.parametrize("hop", [1, 7, 64, 480])
+def test_energies_are_the_mean_power_of_the_states(oscillators: int, hop: int) -> None:
+    spec = BankSpec(oscillators=oscillators)
+    x = np.random.default_rng(3).standard_normal(2500).astype(np.float32)
+    z = forward_states(x, spec, RATE).astype(np.float64)
+    power = z[:, :oscillators] ** 2 + z[:, oscillators:] ** 2
+    frames = len(x) // hop
+    bank = spec.bank(RATE, hop)
+    whole = bank.energies(x)
+    assert np.allclose(whole, power[: frames * hop].reshape(frames, hop, -1).mean(axis=1), rtol=1e-5)
+    bank.reset()
+    parts = [bank.energies(part) for part in np.split(x, [1, 50, 333, 334, 2000])]
+    assert np.array_equal(np.concatenate(parts), whole)
+    assert bank.energies(x[::2][:0]).shape == (0, oscillators)
+
+
 def test_backward_half_is_the_bank_over_the_reversed_sound() -> None:
     spec = BankSpec(oscillators=8)
     x = np.zeros(100, np.float32)

@@ -7,6 +7,7 @@ use cspace_dsp::simd::Level;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use std::borrow::Cow;
 use std::sync::Mutex;
 
 use crate::arrays;
@@ -79,6 +80,8 @@ struct Running {
     bank: Bank,
     /// Samples until the next one whose states are wanted; carried from call to call.
     wait: usize,
+    /// Samples in the frame of `energies` that is not yet full.
+    filled: usize,
 }
 
 /// See the type stub.
@@ -97,7 +100,7 @@ impl OscillatorBank {
         let poles = checked(&decay, &angle, hop)?;
         Ok(Self {
             oscillators: poles.len(),
-            running: Mutex::new(Running { bank: Bank::new(&poles, Level::detect()), wait: 0 }),
+            running: Mutex::new(Running { bank: Bank::new(&poles, Level::detect()), wait: 0, filled: 0 }),
             hop,
         })
     }
@@ -116,31 +119,51 @@ impl OscillatorBank {
         py: Python<'py>,
         audio: PyReadonlyArray1<'_, f32>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let view = audio.as_array();
-        let copy;
-        let x: &[f32] = match view.as_slice() {
-            Some(x) => x,
-            None => {
-                copy = view.to_vec();
-                &copy
-            }
-        };
+        let x = samples(&audio);
         let width = 2 * self.oscillators;
         let (values, frames) = py.detach(|| {
             let running = &mut *lock(&self.running);
             let frames = x.len().saturating_sub(running.wait).div_ceil(self.hop);
             let mut values = vec![0.0; frames * width];
-            running.bank.record(x, self.hop, running.wait, &mut values);
+            running.bank.record(&x, self.hop, running.wait, &mut values);
             running.wait = running.wait + frames * self.hop - x.len();
             (values, frames)
         });
         arrays::array(py, values, frames, width)
     }
 
+    fn energies<'py>(
+        &self,
+        py: Python<'py>,
+        audio: PyReadonlyArray1<'_, f32>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let x = samples(&audio);
+        let (values, frames) = py.detach(|| {
+            let running = &mut *lock(&self.running);
+            let samples = running.filled + x.len();
+            let frames = samples / self.hop;
+            let mut values = vec![0.0; frames * self.oscillators];
+            running.bank.energies(&x, self.hop, running.filled, &mut values);
+            running.filled = samples % self.hop;
+            (values, frames)
+        });
+        arrays::array(py, values, frames, self.oscillators)
+    }
+
     fn reset(&self) {
         let running = &mut *lock(&self.running);
         running.bank.reset();
         running.wait = 0;
+        running.filled = 0;
+    }
+}
+
+/// The samples as a slice, copied only where they do not lie side by side.
+fn samples<'a>(audio: &'a PyReadonlyArray1<'_, f32>) -> Cow<'a, [f32]> {
+    let view = audio.as_array();
+    match audio.as_slice() {
+        Ok(x) => Cow::Borrowed(x),
+        Err(_) => Cow::Owned(view.to_vec()),
     }
 }
 

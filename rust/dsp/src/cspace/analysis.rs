@@ -1,6 +1,6 @@
 //! The bank alone, for analysis: states out of sound, without the effect around it.
 
-use super::bank::{Advance, CHUNK, Coefs, Complex, Output, Pole, States, Weights, step, unpack};
+use super::bank::{Advance, CHUNK, Coefs, Complex, Output, Pole, States, Weights, groups, step, unpack};
 use crate::simd::{F32x8, Kernel, LANES, Level};
 use crate::{StateError, StateIo};
 
@@ -13,6 +13,8 @@ pub struct OscillatorBank {
     weights: Weights,
     level: Level,
     unused: [f32; CHUNK],
+    /// Σ |z|² over the samples of the frame of [`Self::energies`] that is not yet full.
+    sums: Vec<F32x8>,
 }
 
 impl OscillatorBank {
@@ -25,6 +27,7 @@ impl OscillatorBank {
             weights: Weights::new(poles.len()),
             level,
             unused: [0.0; CHUNK],
+            sums: vec![F32x8::ZERO; groups(poles.len())],
         }
     }
 
@@ -119,14 +122,99 @@ impl OscillatorBank {
         self.advance(&x[from..]);
     }
 
+    /// Takes in `x` and writes one row, the mean of |z|² of each oscillator, for every full frame of
+    /// `hop` samples. `filled` samples of the frame at hand came with earlier calls; `rows` holds as
+    /// many rows as frames become full, no more. The sums run sample by sample, so any division of
+    /// the input gives the same bits. Thread: audio. Never allocates, locks or logs.
+    pub fn energies(&mut self, mut x: &[f32], hop: usize, filled: usize, rows: &mut [f32]) {
+        let width = self.len();
+        assert!(filled < hop && width > 0);
+        assert_eq!(rows.len(), (filled + x.len()) / hop * width, "one row per full frame");
+        let mut left = hop - filled;
+        let mut rows = rows.chunks_exact_mut(width);
+        while !x.is_empty() {
+            let (now, later) = x.split_at(left.min(CHUNK).min(x.len()));
+            self.level.run(Energies {
+                coefs: &self.coefs,
+                states: &mut self.states,
+                sums: &mut self.sums,
+                x: now,
+            });
+            x = later;
+            left -= now.len();
+            if left == 0 {
+                if let Some(row) = rows.next() {
+                    unpack(&self.sums, row);
+                    row.iter_mut().for_each(|v| *v /= hop as f32);
+                }
+                self.sums.fill(F32x8::ZERO);
+                left = hop;
+            }
+        }
+    }
+
     /// Back to rest. Thread: audio. Never allocates, locks or logs.
     pub fn reset(&mut self) {
         self.states.clear();
+        self.sums.fill(F32x8::ZERO);
     }
 
     /// Saves or restores the states.
     pub fn state(&mut self, io: &mut StateIo<'_>) -> Result<(), StateError> {
         self.states.state(io)
+    }
+}
+
+/// Advances the states over `x` (at most [`CHUNK`] samples) and adds |z|² of each sample to `sums`.
+struct Energies<'a> {
+    coefs: &'a Coefs,
+    states: &'a mut States,
+    sums: &'a mut [F32x8],
+    x: &'a [f32],
+}
+
+impl Kernel for Energies<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(mut self) {
+        let n = self.states.re.len();
+        let mut at = 0;
+        while at + 4 <= n {
+            self.pass::<FMA, 4>(at);
+            at += 4;
+        }
+        while at < n {
+            self.pass::<FMA, 1>(at);
+            at += 1;
+        }
+    }
+}
+
+impl Energies<'_> {
+    /// `G` vectors over all samples, their states and sums in registers.
+    #[inline(always)]
+    fn pass<const FMA: bool, const G: usize>(&mut self, at: usize) {
+        let load = |v: &[F32x8]| -> [F32x8; G] { std::array::from_fn(|g| v[at + g]) };
+        let (mu_re, mu_im, drive) =
+            (load(&self.coefs.mu_re), load(&self.coefs.mu_im), load(&self.coefs.drive));
+        let (mut re, mut im) = (load(&self.states.re), load(&self.states.im));
+        let mut sums = load(self.sums);
+        // Only the last of these sums is wanted, but their stores make the loop vectors (see `step`).
+        let mut passed = [[F32x8::ZERO; G]; CHUNK];
+        for (&x, passed) in self.x.iter().zip(&mut passed) {
+            let x = F32x8::splat(x);
+            for g in 0..G {
+                (re[g], im[g]) = step::<FMA>(re[g], im[g], mu_re[g], mu_im[g], drive[g], x);
+                sums[g] = im[g].mul_add::<FMA>(im[g], re[g].mul_add::<FMA>(re[g], sums[g]));
+                passed[g] = sums[g];
+            }
+        }
+        if let Some(last) = self.x.len().checked_sub(1) {
+            sums = passed[last];
+        }
+        self.states.re[at..at + G].copy_from_slice(&re);
+        self.states.im[at..at + G].copy_from_slice(&im);
+        self.sums[at..at + G].copy_from_slice(&sums);
     }
 }
 
