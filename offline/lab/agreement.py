@@ -24,8 +24,6 @@ F32 = NDArray[np.float32]
 C128 = NDArray[np.complex128]
 
 TARGET = 1e-4
-#: Three sets of states are in memory at once: 300 MB for 4 s of the default bank at 24 kHz.
-LONGEST_S = 4.0
 #: An oscillator this far below the loudest is not asked for its own relative error: it holds rounding only.
 QUIET_DB = -60.0
 REFERENCE = "float64"

@@ -17,7 +17,7 @@ Recordings = Annotated[list[Path], typer.Argument(help="Recordings of any rate a
 @clear_errors
 def agreement(
     recordings: Recordings,
-    seconds: Annotated[float, typer.Option(min=0.1, max=4.0, help="Of the start of each.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=2.5, help="Of the start of each.")] = 2.0,
     config: Config = None,
     results: Results = None,
 ) -> None:

@@ -6,7 +6,9 @@ changed sound. Terms that are large and terms that steer need not be the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,72 +18,122 @@ from numpy.typing import NDArray
 
 from ...plugins._errors import AudioError, ParameterError
 from .. import losses
+from ..audio import require_sound, stream_mono
 from ..config import LabConfig
 from .tables import markdown
-from .transform_sounds import recordings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 F32 = NDArray[np.float32]
 
-#: Losses are means over segments as long as those the codec is trained on.
-SEGMENT_S = 1.0
+#: Losses are means over segments: with gradients, one of 1 s takes v1 past 1 GiB, torch included.
+SEGMENT_S = 0.5
+SHORTEST_S = 0.1
 #: Those that have a bank of their own keep it: the original's losses are shown as published.
 OWN_BANK = ("v1", "v2")
 
 
-def noisy(x: F32, db: float, seed: int) -> F32:
-    """White noise added, `db` below the clip's energy."""
-    noise = np.random.default_rng(seed).standard_normal(len(x))
-    level = np.sqrt(np.mean(np.square(x, dtype=np.float64))) * 10.0 ** (-db / 20.0)
-    out: F32 = (x + level * noise).astype(np.float32)
-    return out
+@dataclass
+class Sound:
+    """What one pass over a recording tells; its samples are read again whenever they are needed."""
+
+    path: Path
+    sample_rate: int
+    seconds: float
+    frames: int
+    peak: float
+    #: Root of the mean square, at peak 1.
+    level: float
+    conversions: list[str]
+
+    def windows(self, size: int, reach: int) -> Iterator[F32]:
+        """Segments of `size` samples, one after the other, each with `reach` more samples either side.
+
+        Peak 1 over the whole; silence stands for what lies beyond the ends; a rest that does not fill a
+        segment is left out.
+        """
+        held = np.zeros(reach, np.float32)
+        left = self.frames // size
+        for block in chain(self._blocks(), [np.zeros(reach, np.float32)]):
+            held = np.concatenate([held, block])
+            while left and len(held) >= size + 2 * reach:
+                yield held[: size + 2 * reach]
+                held = held[size:]
+                left -= 1
+
+    def _blocks(self) -> Iterator[F32]:
+        for block in stream_mono(self.path, self.sample_rate, seconds=self.seconds):
+            yield block / np.float32(self.peak)
 
 
-def delayed(x: F32, samples: int) -> F32:
-    """Later by `samples` (earlier, below 0), with silence where nothing was."""
-    out = np.zeros_like(x)
-    if samples >= 0:
-        out[samples:] = x[: len(x) - samples]
-    else:
-        out[:samples] = x[-samples:]
-    return out
+def listen(path: Path, sample_rate: int, seconds: float) -> Sound:
+    """Length, peak and level of the first `seconds`. Raises FileError, AudioError for silence and too little."""
+    frames, peak, energy = 0, np.zeros(1, np.float32), 0.0
+    conversions: list[str] = []
+    for block in stream_mono(path, sample_rate, seconds=seconds, conversions=conversions):
+        frames += len(block)
+        peak = np.maximum(peak, np.abs(block).max())
+        energy += float(np.square(block, dtype=np.float64).sum())
+    shortest = round(SHORTEST_S * sample_rate)
+    if frames < shortest:
+        raise AudioError(f"{path}: {frames} samples are too short; at least {shortest} are needed")
+    require_sound(peak, str(path))
+    level = float(np.sqrt(energy / frames) / peak[0])
+    return Sound(path, sample_rate, seconds, frames, float(peak[0]), level, conversions)
 
 
-def changes(x: F32, *, noise_db: float, gain_db: float, delay_samples: int, seed: int) -> dict[str, F32]:
-    """The changed copies by name."""
+#: Makes the changed segment out of a window, its reach, and the number of the segment.
+Change = Callable[[F32, int, int], F32]
+
+
+def changes(sound: Sound, *, noise_db: float, gain_db: float, delay_samples: int, seed: int) -> dict[str, Change]:
+    """The changed copies by name: white noise so far below the whole clip's level, a gain, a delay."""
     if not all(np.isfinite([noise_db, gain_db])):
         raise ParameterError(f"noise_db is {noise_db}, gain_db {gain_db}; both must be finite")
-    if abs(delay_samples) >= len(x):
-        raise ParameterError(f"delay_samples is {delay_samples}; the clip has {len(x)} samples")
+    if abs(delay_samples) >= sound.frames:
+        raise ParameterError(f"delay_samples is {delay_samples}; the clip has {sound.frames} samples")
+    noise_level = sound.level * 10.0 ** (-noise_db / 20.0)
+    gain = np.float32(10.0 ** (gain_db / 20.0))
+
+    def noisy(window: F32, reach: int, number: int) -> F32:
+        x = own(window, reach)
+        out: F32 = (x + noise_level * np.random.default_rng([seed, number]).standard_normal(len(x))).astype(np.float32)
+        return out
+
+    def louder(window: F32, reach: int, number: int) -> F32:
+        return own(window, reach) * gain
+
+    def delayed(window: F32, reach: int, number: int) -> F32:
+        first = reach - delay_samples
+        return window[first : first + len(window) - 2 * reach].copy()
+
     return {
-        f"noise {noise_db:g} dB below": noisy(x, noise_db, seed),
-        f"gain {gain_db:+g} dB": (x * 10.0 ** (gain_db / 20.0)).astype(np.float32),
-        f"delay {delay_samples} sample{'' if abs(delay_samples) == 1 else 's'}": delayed(x, delay_samples),
+        f"noise {noise_db:g} dB below": noisy,
+        f"gain {gain_db:+g} dB": louder,
+        f"delay {delay_samples} sample{'' if abs(delay_samples) == 1 else 's'}": delayed,
     }
 
 
-def segments(x: F32, sample_rate: int) -> list[slice]:
-    """Whole segments of 1 s; a shorter clip is one segment."""
-    size = round(SEGMENT_S * sample_rate)
-    if len(x) < size:
-        return [slice(0, len(x))]
-    return [slice(i, i + size) for i in range(0, len(x) - size + 1, size)]
+def own(window: F32, reach: int) -> F32:
+    """The segment itself."""
+    return window[reach : len(window) - reach].copy()
 
 
-def terms(loss: losses.Loss, changed: F32, target: F32, parts: Sequence[slice]) -> dict[str, dict[str, float]]:
+def terms(loss: losses.Loss, windows: Iterable[F32], reach: int, change: Change) -> dict[str, dict[str, float]]:
     """Term -> value and length of gradient, means over the segments."""
-    value: dict[str, float] = {}
-    pull: dict[str, float] = {}
-    for part in parts:
-        x = torch.from_numpy(changed[part].copy())[None].requires_grad_()
-        _, named = loss(x, torch.from_numpy(target[part].copy())[None])
+    sums: dict[str, dict[str, float]] = {}
+    count = 0
+    for number, window in enumerate(windows):
+        x = torch.from_numpy(change(window, reach, number))[None].requires_grad_()
+        _, named = loss(x, torch.from_numpy(own(window, reach))[None])
         for i, (name, term) in enumerate(named.items()):
             (gradient,) = torch.autograd.grad(term, x, retain_graph=i + 1 < len(named))
-            value[name] = value.get(name, 0.0) + term.item() / len(parts)
-            pull[name] = pull.get(name, 0.0) + float(gradient.norm()) / len(parts)
-    return {name: {"value": value[name], "gradient": pull[name]} for name in value}
+            sum_ = sums.setdefault(name, {"value": 0.0, "gradient": 0.0})
+            sum_["value"] += term.item()
+            sum_["gradient"] += float(gradient.norm())
+        count += 1
+    return {name: {key: v / count for key, v in sum_.items()} for name, sum_ in sums.items()}
 
 
 def study(
@@ -95,28 +147,32 @@ def study(
     delay_samples: int,
     advance: Callable[[], None],
 ) -> tuple[dict[str, Any], Figure, str, list[str]]:
-    """Results, picture, table and notes; `advance` is called once per loss and change."""
-    notes: list[str] = []
-    (sound,) = recordings([clip], config, seconds, notes)
-    x, rate = sound.samples, config.sample_rate
-    parts = segments(x, rate)
-    if len(x) > parts[-1].stop:
-        notes.append(f"{clip.name}: the last {len(x) - parts[-1].stop} samples do not fill a segment and are left out")
-    copies = changes(x, noise_db=noise_db, gain_db=gain_db, delay_samples=delay_samples, seed=config.seed)
+    """Results, picture, table and notes; `advance` is called once per loss and change.
+
+    The recording is read again for each of them: it may be of any length, and is never held.
+    """
+    sound = listen(clip, config.sample_rate, seconds)
+    notes = [f"{clip.name}: {c}" for c in sound.conversions]
+    size = min(round(SEGMENT_S * config.sample_rate), sound.frames)
+    if rest := sound.frames % size:
+        notes.append(f"{clip.name}: the last {rest} samples do not fill a segment and are left out")
+    copies = changes(sound, noise_db=noise_db, gain_db=gain_db, delay_samples=delay_samples, seed=config.seed)
+    reach = abs(delay_samples)
     rows = []
     for name in names:
         spec = None if name in OWN_BANK else config.bank
-        loss = losses.make(name, sample_rate=rate, spec=spec)
-        if parts[0].stop < loss.shortest_samples:
+        loss = losses.make(name, sample_rate=config.sample_rate, spec=spec)
+        if size < loss.shortest_samples:
             raise AudioError(
-                f"{clip}: {parts[0].stop} samples are too short for the loss {name}, which needs "
-                f"{loss.shortest_samples}; take a longer clip, or leave the loss out"
+                f"{clip}: segments of {size} samples are too short for the loss {name}, which needs "
+                f"{loss.shortest_samples}; take a longer clip or a higher sample rate, or leave the loss out"
             )
-        for change, copy in copies.items():
-            found = terms(loss, copy, x, parts)
-            rows += [{"loss": name, "change": change, "term": t, **v} for t, v in _shares(found).items()]
+        for title, change in copies.items():
+            found = terms(loss, sound.windows(size, reach), reach, change)
+            rows += [{"loss": name, "change": title, "term": t, **v} for t, v in _shares(found).items()]
             advance()
-    results = {"segments": len(parts), "segment_samples": parts[0].stop, "rows": rows}
+        del loss  # its tables, before the next one makes its own
+    results = {"segments": sound.frames // size, "segment_samples": size, "rows": rows}
     return results, _draw(rows, list(copies)), _table(rows), notes
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cspace.cli import app
 from cspace.offline.bank import BankSpec, bidirectional_states
 from cspace.offline.lab import lookahead
-from cspace.offline.lab.loss_terms import changes, delayed, segments
+from cspace.offline.lab.loss_terms import changes, listen, own
 from cspace.offline.lab.transform_sounds import Sound
 from cspace.plugins import ParameterError
 from cspace.realtime.clip import clip
@@ -98,13 +98,13 @@ def test_lookahead_command(lab: Any, tmp_path: Path) -> None:
 
 def test_losses_command(lab: Any, tmp_path: Path) -> None:
     result, folder = lab(
-        "losses", tmp_path / "song.wav", "-l", "v1", "-l", "cspace_ratio", "-l", "waveform", "--seconds", 1.5
+        "losses", tmp_path / "song.wav", "-l", "v1", "-l", "cspace_ratio", "-l", "waveform", "--seconds", 1.2
     )
     assert result.exit_code == 0, result.output
     document = written(folder, "losses_song")
     found = document["results"]
-    assert found["segments"] == 1
-    assert any("the last 4000 samples do not fill a segment" in n for n in document["notes"])
+    assert found["segments"] == 2
+    assert any("the last 1600 samples do not fill a segment" in n for n in document["notes"])
     rows = {(r["loss"], r["change"], r["term"]): r for r in found["rows"]}
     gain = rows["cspace_ratio", "gain -6 dB", "states"]
     assert gain["value"] == pytest.approx(20 * np.log10(1 - 10 ** (-6 / 20)), abs=0.01)
@@ -114,18 +114,27 @@ def test_losses_command(lab: Any, tmp_path: Path) -> None:
     assert len(v1) == 6
 
 
-def test_changed_copies_are_what_they_say() -> None:
-    x = clip(1.0, RATE)[0]
-    copies = changes(x, noise_db=20.0, gain_db=6.0, delay_samples=-3, seed=1)
-    noise, gain, delay = copies.values()
-    assert 10 * np.log10(np.mean(x**2) / np.mean((noise - x) ** 2)) == pytest.approx(20.0, abs=0.2)
+@pytest.mark.parametrize("delay", [0, 1, -3, 900, -900])
+def test_changed_copies_are_what_they_say(tmp_path: Path, delay: int) -> None:
+    x = 0.5 * clip(1.2, RATE)[0] / np.abs(clip(1.2, RATE)[0]).max()
+    sf.write(tmp_path / "x.wav", x, RATE, subtype="FLOAT")
+    sound = listen(tmp_path / "x.wav", RATE, 60.0)
+    assert (sound.frames, sound.peak) == (9600, pytest.approx(0.5))
+    reach, copies = abs(delay), changes(sound, noise_db=20.0, gain_db=6.0, delay_samples=delay, seed=1)
+    windows = list(sound.windows(1000, reach))
+    assert len(windows) == 9
+    x = 2 * x[:9000]
+    assert np.allclose(np.concatenate([own(w, reach) for w in windows]), x)
+    noise, gain, delayed = (
+        np.concatenate([make(w, reach, i) for i, w in enumerate(windows)]) for make in copies.values()
+    )
+    assert 10 * np.log10(sound.level**2 / np.mean((noise - x) ** 2)) == pytest.approx(20.0, abs=0.2)
     assert np.allclose(gain, x * 1.99526, rtol=1e-4)
-    assert np.array_equal(delay[:-3], x[3:])
-    assert not delay[-3:].any()
-    assert np.array_equal(delayed(x, 5)[5:], x[:-5])
-    assert segments(x[:100], RATE) == [slice(0, 100)]
-    with pytest.raises(ParameterError, match="delay_samples is 9000; the clip has 8000 samples"):
-        changes(x, noise_db=20.0, gain_db=6.0, delay_samples=9000, seed=1)
+    shifted = np.zeros(9000)
+    shifted[max(delay, 0) : 9000 + min(delay, 0)] = x[max(-delay, 0) : 9000 - max(delay, 0)]
+    assert np.allclose(delayed[: 9000 + min(delay, 0)], shifted[: 9000 + min(delay, 0)])
+    with pytest.raises(ParameterError, match="delay_samples is 9600; the clip has 9600 samples"):
+        changes(sound, noise_db=20.0, gain_db=6.0, delay_samples=9600, seed=1)
 
 
 @pytest.mark.parametrize("command", ["agreement", "lookahead", "losses"])
@@ -148,7 +157,7 @@ def test_losses_that_need_more_or_do_not_exist(lab: Any, tmp_path: Path) -> None
     sf.write(tmp_path / "brief.wav", np.random.default_rng(0).uniform(-1, 1, 1500), RATE)
     result, _ = lab("losses", tmp_path / "brief.wav", "-l", "v2")
     assert result.exit_code == 2
-    assert "1500 samples are too short for the loss v2, which needs 2004" in result.stderr
+    assert "segments of 1500 samples are too short for the loss v2, which needs 2004" in result.stderr
     result, _ = lab("losses", tmp_path / "brief.wav", "-l", "v9")
     assert result.exit_code == 2
     assert "there is no loss 'v9'; there are cspace, cspace_l2" in result.stderr
