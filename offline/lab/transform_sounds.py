@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...plugins._errors import AudioError
 from ..audio import load_mono, normalise_peak, require_sound
 from ..bank import BankSpec
 from ..config import LabConfig
@@ -65,9 +64,3 @@ def label(spec: BankSpec) -> str:
     if spec.decay_law == "legacy":
         return f"legacy, {spec.oscillators}"
     return f"Q {spec.q:g}, {spec.oscillators}"
-
-
-def require_some(sounds: Sequence[Sound]) -> None:
-    """AudioError if there are none."""
-    if not sounds:
-        raise AudioError("no recording is given; name at least one")

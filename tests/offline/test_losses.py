@@ -12,6 +12,7 @@ from scipy import signal
 from cspace.offline import losses
 from cspace.offline.bank import BankSpec, bidirectional_states
 from cspace.offline.losses import CSpaceLoss, SpectralCSpaceLoss
+from cspace.offline.losses.spectral import mel_bands
 from cspace.plugins import AudioError, ParameterError
 from cspace.realtime.clip import clip
 
@@ -193,6 +194,13 @@ def test_mel_is_librosas() -> None:
     power /= np.square(signal.get_window("hann", 1024)).sum()
     got = losses.MelLoss(RATE).log_mel(torch.from_numpy(x)[None])[0].numpy()
     np.testing.assert_allclose(got, np.log1p(power), atol=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "n_fft", "mels"), [(24_000, 1024, 80), (24_000, 512, 64), (8_000, 2048, 64)])
+def test_mel_bands_are_librosas(rate: int, n_fft: int, mels: int) -> None:
+    filters = pytest.importorskip("librosa.filters")
+    wanted = filters.mel(sr=rate, n_fft=n_fft, n_mels=mels, htk=True, norm=None, dtype="float64")
+    np.testing.assert_allclose(mel_bands(rate, n_fft, mels), wanted, atol=1e-12)
 
 
 def test_refusals_name_what_is_wrong() -> None:
