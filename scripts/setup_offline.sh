@@ -8,7 +8,7 @@ import sys
 tomllib = __import__("tomllib" if sys.version_info >= (3, 11) else "tomli")
 with open("pyproject.toml", "rb") as f:
     extras = tomllib.load(f)["project"]["optional-dependencies"]
-for name in ("lab", "train", "recordings"):
+for name in ("lab", "codec", "train", "recordings"):
     for need in extras[name]:
         if not need.startswith("cspace["):
             print(need)

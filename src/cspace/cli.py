@@ -19,9 +19,11 @@ from rich.table import Table
 from . import __version__
 from .clitools import clear_errors, note, out, progress, say
 from .export.cli import app as export_app
+from .offline.codec.cli import app as codec_app
 from .offline.index.cli import app as index_app
 from .offline.ksom.cli import app as ksom_app
 from .offline.lab.cli import app as lab_app
+from .offline.train_cli import app as train_app
 
 if TYPE_CHECKING:
     from .realtime import Chain, Stream
@@ -40,6 +42,8 @@ app.add_typer(lab_app)
 app.add_typer(export_app)
 app.add_typer(ksom_app)
 app.add_typer(index_app)
+app.add_typer(train_app)
+app.add_typer(codec_app)
 
 
 # ---- root ------------------------------------------------------------------------------------

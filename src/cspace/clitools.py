@@ -37,6 +37,7 @@ def note(line: str) -> None:
 # Packages that only some commands need, and the extra each belongs to.
 _EXTRAS = {
     "lab": ("librosa", "pydantic", "scipy", "minisom"),
+    "codec": ("constriction", "safetensors"),
     "train": ("torch", "lightning", "lightning_fabric", "safetensors", "tensorboard", "onnx", "onnxscript"),
     "pedalboard": ("pedalboard",),
     "neural": ("onnxruntime",),
