@@ -15,9 +15,9 @@ from ._base import NativePlugin
 class Eq(NativePlugin, native="eq"):
     """Low shelf, three bells and a high shelf in series, with knobs that can be swept.
 
-    Thirteen numbers, in the order of the adaptive EQ's data: G1 F1, G2 F2 Q2, G3 F3 Q3, G4 F4 Q4,
+    Thirteen numbers make the curve, in the order of the adaptive EQ's data: G1 F1, G2 F2 Q2, G3 F3 Q3, G4 F4 Q4,
     G5 F5. Each band is the second-order section of R. Bristow-Johnson's cookbook [1]_; shelves have
-    Q 0.7071. While a knob moves, gains glide in dB and centres in octaves, sample by sample. With
+    Q 0.7071; a fourteenth sets the output's level. While a knob moves, gains glide in dB and centres in octaves, sample by sample. With
     all gains at 0 dB the output is the input, bit for bit.
 
     >>> from cspace.plugins import Eq
@@ -41,6 +41,7 @@ class Eq(NativePlugin, native="eq"):
     band3_q: float
     high_gain_db: float
     high_center_hz: float
+    output_gain_db: float
 
     def response_db(self, freqs_hz: Any, sample_rate: float = 48_000.0) -> NDArray[np.float64]:
         """The true curve: 20 log10 |H(f)| of the filters that run, in dB.

@@ -300,7 +300,7 @@ class Player:
 
 @final
 class Recorder:
-    """The draining half of a slot that keeps what passes through it."""
+    """The draining half of a slot that keeps what passes through it, or of `Engine.listen`."""
 
     @property
     def slot(self) -> int: ...
@@ -351,6 +351,9 @@ class Engine:
 
     def insert_recorder(self, index: int, ring_seconds: float) -> Recorder:
         """A slot that keeps a copy of what passes through it. Blocks that find no room are counted in its late_blocks."""
+
+    def listen(self, slot: int, ring_seconds: float) -> Recorder:
+        """Hands a copy of what enters a slot to the Recorder, at no latency, until that is dropped or `listen` is called again."""
 
     def replace(self, slot: int, processor: Processor) -> None: ...
     def remove(self, slot: int) -> None: ...

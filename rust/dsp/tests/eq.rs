@@ -352,3 +352,28 @@ fn cost() {
         println!("{what}: 64 stereo frames p50 {} ns, p99 {} ns", times[10_000], times[19_800]);
     }
 }
+
+#[test]
+fn output_gain_scales_the_curve_and_glides() {
+    const OUTPUT: usize = 13;
+    let rate = 48_000.0;
+    let mut rng = Rng(7);
+    let x: Vec<f32> = (0..4800).map(|_| rng.uniform()).collect();
+    let plain = run(&mut make(&SETTINGS[0], rate, 1), &x, 1, |_| 480);
+    let mut eq = make(&SETTINGS[0], rate, 1);
+    eq.set_param(OUTPUT, -6.0);
+    eq.reset();
+    let scaled = run(&mut eq, &x, 1, |_| 480);
+    let gain = 10f32.powf(-6.0 / 20.0);
+    let peak = plain.iter().fold(0f32, |m, v| m.max(v.abs()));
+    assert!(plain.iter().zip(&scaled).all(|(a, b)| (a * gain - b).abs() < 1e-6 * peak));
+    // Alone, too, and on its way without a step: a constant rises in small straight pieces.
+    let mut eq = make(&FLAT, rate, 1);
+    let ones = vec![1.0; 4800];
+    assert_eq!(run(&mut eq, &ones, 1, |_| 480), ones);
+    eq.set_param(OUTPUT, 12.0);
+    let y = run(&mut eq, &ones, 1, |_| 480);
+    let step = y.windows(2).fold(0f32, |m, w| m.max((w[1] - w[0]).abs()));
+    assert!(step < 0.01, "{step}");
+    assert!((y[4799] - 10f32.powf(0.6)).abs() < 1e-5);
+}

@@ -150,6 +150,15 @@ impl AudioEngine {
                     _ => self.send_home(Returned::Tap(tap)),
                 }
             }
+            Command::Listen { slot, ear } => {
+                let done = match self.slot(slot) {
+                    Some(s) => s.ear.replace(ear),
+                    None => Some(ear),
+                };
+                if let Some(ear) = done {
+                    self.send_home(Returned::Ear(ear));
+                }
+            }
             Command::Panic => {
                 self.panicking = true;
                 self.panic.set(0.0, self.fade);
@@ -185,6 +194,11 @@ impl AudioEngine {
                 if let Err(rtrb::PushError::Full(tap)) = self.returns.push(Returned::Tap(tap)) {
                     std::mem::forget(tap);
                 }
+            }
+            if let Some(ear) = slot.ear.take_if(|e| e.is_abandoned())
+                && let Err(rtrb::PushError::Full(ear)) = self.returns.push(Returned::Ear(ear))
+            {
+                std::mem::forget(ear);
             }
             if slot.fate == Fate::Stay || !slot.is_gone() {
                 i += 1;

@@ -1,5 +1,6 @@
 //! What the control side sends to the audio side, and what comes home.
 
+use crate::fileport::Ear;
 use crate::slot::{Slot, Voice};
 use crate::taps::TapWriter;
 
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     Bypass { slot: u32, on: bool },
     /// Queued in order.
     Subscribe(Box<TapWriter>),
+    /// Newest wins: the ear before it goes home.
+    Listen { slot: u32, ear: Box<Ear> },
     /// Fade out, reset everything, fade in.
     Panic,
 }
@@ -41,4 +44,5 @@ pub(crate) enum Returned {
     Voice(Box<Voice>),
     Array(Box<[f32]>),
     Tap(Box<TapWriter>),
+    Ear(Box<Ear>),
 }

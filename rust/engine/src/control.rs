@@ -67,7 +67,7 @@ impl Controller {
         self.slots.iter().find(|s| s.id == id).ok_or(EditError::NoSlot(id))
     }
 
-    fn send(&mut self, command: Command) -> Result<(), EditError> {
+    pub(crate) fn send(&mut self, command: Command) -> Result<(), EditError> {
         // A refused command is dropped right here, on the control thread.
         self.commands.push(command).map_err(|_| EditError::QueueFull)
     }

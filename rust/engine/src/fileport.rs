@@ -1,11 +1,12 @@
 //! Files at the ends of a chain that a device drives: one slot plays what another thread feeds, one
-//! keeps what it hears for another thread. Neither ever waits.
+//! keeps what it hears for another thread; an ear does the same at the input of any slot. None ever waits.
 
 use cspace_dsp::{Block, Info, Prepare, PrepareError, Processor, StateError, StateIo};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::command::Command;
 use crate::edit::EditError;
 use crate::rings;
 use crate::shared::{Shared, SlotShared, count};
@@ -48,14 +49,19 @@ pub struct PlayerEnd {
     progress: Arc<Progress>,
 }
 
-/// The audio half of a recorder.
-struct Recorder {
+/// Copies blocks into a ring for another thread.
+pub(crate) struct Ear {
     ring: Producer<f32>,
-    late: Arc<AtomicU64>,
     dropped: Arc<AtomicU64>,
 }
 
-/// The draining half of a recorder.
+/// The audio half of a recorder.
+struct Recorder {
+    ear: Ear,
+    late: Arc<AtomicU64>,
+}
+
+/// The draining half of a recorder or an ear.
 pub struct RecorderEnd {
     ring: Consumer<f32>,
     channels: usize,
@@ -101,11 +107,50 @@ impl Controller {
         let status = SlotShared::default();
         let (producer, consumer) = ring(self.config(), ring_seconds);
         let end = RecorderEnd { ring: consumer, channels: self.config().channels, dropped: Arc::default() };
-        let recorder =
-            Recorder { ring: producer, late: status.late_blocks.clone(), dropped: end.dropped.clone() };
+        let recorder = Recorder {
+            ear: Ear { ring: producer, dropped: end.dropped.clone() },
+            late: status.late_blocks.clone(),
+        };
         let id =
             self.insert_prepared(index, Box::new(recorder), RECORDER.name.to_owned(), Arc::new(status))?;
         Ok((id, end))
+    }
+}
+
+impl Controller {
+    /// Hands a copy of what enters slot `id` to the [`RecorderEnd`], until that is dropped or
+    /// another one is asked for. Costs no latency; frames that find no room are dropped and counted.
+    ///
+    /// # Errors
+    /// See [`EditError`].
+    pub fn listen(&mut self, id: u32, ring_seconds: f64) -> Result<RecorderEnd, EditError> {
+        self.slot(id)?;
+        let (producer, consumer) = ring(self.config(), ring_seconds);
+        let end = RecorderEnd { ring: consumer, channels: self.config().channels, dropped: Arc::default() };
+        let ear = Box::new(Ear { ring: producer, dropped: end.dropped.clone() });
+        self.send(Command::Listen { slot: id, ear })?;
+        Ok(end)
+    }
+}
+
+impl Ear {
+    /// Takes a copy of the block as far as there is room; says whether all of it went in.
+    /// Thread: audio. Never allocates, locks or logs.
+    pub fn hear(&mut self, block: &Block<'_>) -> bool {
+        let (channels, frames) = (block.channels(), block.frames());
+        let n = (self.ring.slots() / channels).min(frames);
+        if let Ok(chunk) = self.ring.write_chunk_uninit(n * channels) {
+            chunk.fill_from_iter((0..n).flat_map(|i| (0..channels).map(move |c| block.channel(c)[i])));
+        }
+        if n < frames {
+            self.dropped.fetch_add((frames - n) as u64, Ordering::Relaxed);
+        }
+        n == frames
+    }
+
+    /// Nobody drains it any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.ring.is_abandoned()
     }
 }
 
@@ -201,15 +246,8 @@ impl Processor for Recorder {
     fn reset(&mut self) {}
 
     fn process(&mut self, block: &mut Block<'_>) {
-        let (channels, frames) = (block.channels(), block.frames());
-        let n = (self.ring.slots() / channels).min(frames);
-        if let Ok(chunk) = self.ring.write_chunk_uninit(n * channels) {
-            let block = &*block;
-            chunk.fill_from_iter((0..n).flat_map(|i| (0..channels).map(move |c| block.channel(c)[i])));
-        }
-        if n < frames {
+        if !self.ear.hear(block) {
             count(&self.late);
-            self.dropped.fetch_add((frames - n) as u64, Ordering::Relaxed);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::delay::Delay;
+use crate::fileport::Ear;
 use crate::shared::{Shared, SlotShared, count};
 use crate::taps::TapWriter;
 use crate::{Config, MAX_TAPS_PER_SLOT};
@@ -88,6 +89,8 @@ pub(crate) struct Slot {
     other: Vec<f32>,
     #[expect(clippy::vec_box, reason = "unboxing would free the box on the audio thread")]
     pub taps: Vec<Box<TapWriter>>,
+    /// Gets a copy of the input.
+    pub ear: Option<Box<Ear>>,
     status: Arc<SlotShared>,
 }
 
@@ -132,6 +135,7 @@ impl Slot {
             dry: scratch(),
             other: scratch(),
             taps: Vec::with_capacity(MAX_TAPS_PER_SLOT),
+            ear: None,
             status,
         }
     }
@@ -217,6 +221,9 @@ impl Slot {
     /// Processes `block`, which starts at sample `now`; returns a processor whose cross-fade ended.
     /// Thread: audio. Never allocates, locks or logs.
     pub fn process(&mut self, block: &mut Block<'_>, now: u64, shared: &Shared) -> Option<Box<Voice>> {
+        if let Some(ear) = &mut self.ear {
+            ear.hear(block);
+        }
         if self.taps.is_empty() {
             return self.process_between_taps(block, shared);
         }

@@ -133,3 +133,31 @@ fn a_move_to_a_slot_that_leaves_stays_in_front_of_the_recorder() {
         assert_eq!(take.drain(usize::MAX), vec![0.25; 128], "what is heard is what is recorded");
     }
 }
+
+#[test]
+fn an_ear_hears_what_enters_its_slot_and_changes_nothing() {
+    let x = sine(600);
+    let (mut driver, mut control) = engine(2, 64);
+    control.insert_named(0, Fake::boxed(Kind::Scale(0.5)), "half").unwrap();
+    let slot = control.insert_named(1, Fake::boxed(Kind::Scale(0.5)), "quarter").unwrap();
+    let latency = control.latency_samples();
+    let mut ear = control.listen(slot, 1.0).unwrap();
+    assert_eq!(control.latency_samples(), latency);
+    let y = run(&mut driver, &x, 64);
+    let half: Vec<f32> = x.iter().map(|v| v * 0.5).collect();
+    assert_eq!(ear.drain(usize::MAX), interleaved(&half));
+    assert_eq!(y, half.iter().map(|v| v * 0.5).collect::<Vec<_>>());
+    assert_eq!(ear.dropped(), 0);
+    // A second one takes its place; one that is let go comes home.
+    let mut second = control.listen(slot, 1.0).unwrap();
+    run(&mut driver, &x, 64);
+    assert_eq!(ear.drain(usize::MAX).len(), 0);
+    assert_eq!(second.drain(usize::MAX).len(), 1200);
+    drop(second);
+    let without = allocations(|| drop(run(&mut driver, &x, 64)));
+    control.drain();
+    let _third = control.listen(slot, 1.0).unwrap();
+    let with = allocations(|| drop(run(&mut driver, &x, 64)));
+    assert_eq!(with, without, "what the driver of the test needs, and no more");
+    assert!(control.listen(99, 1.0).is_err());
+}

@@ -222,6 +222,12 @@ impl Engine {
         Ok(Recorder { slot, end: Mutex::new(end) })
     }
 
+    fn listen(&self, slot: u32, ring_seconds: f64) -> PyResult<Recorder> {
+        check_ring(ring_seconds)?;
+        let end = self.edit(|c| c.listen(slot, ring_seconds))?;
+        Ok(Recorder { slot, end: Mutex::new(end) })
+    }
+
     fn replace(&self, py: Python<'_>, slot: u32, processor: &Processor) -> PyResult<()> {
         let built = self.built(py, processor)?;
         self.edit(|c| c.replace_prepared(slot, built))

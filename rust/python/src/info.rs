@@ -77,7 +77,7 @@ pub fn detected_simd() -> &'static str {
     }
 }
 
-/// The magnitude of the equaliser's true transfer function, in dB, at each frequency.
+/// The magnitude of the equaliser's true transfer function, output gain included, in dB, at each frequency.
 #[pyfunction]
 pub fn eq_response_db<'py>(
     py: Python<'py>,
@@ -93,8 +93,11 @@ pub fn eq_response_db<'py>(
             .ok_or_else(|| PyKeyError::new_err(format!("'eq' has no parameter called '{name}'")))?;
         values[id] = info.params[id].clamp(value);
     }
-    let values =
-        values.as_slice().try_into().map_err(|_| PyKeyError::new_err("eq: wrong number of parameters"))?;
+    let wrong = || PyKeyError::new_err("eq: wrong number of parameters");
+    let (curve, output) = values.split_first_chunk().ok_or_else(wrong)?;
+    let output = f64::from(*output.first().ok_or_else(wrong)?);
     let freqs: Vec<f64> = freqs_hz.as_array().to_vec();
-    Ok(eq::response_db(values, &freqs, sample_rate).into_pyarray(py))
+    let mut db = eq::response_db(curve, &freqs, sample_rate);
+    db.iter_mut().for_each(|v| *v += output);
+    Ok(db.into_pyarray(py))
 }

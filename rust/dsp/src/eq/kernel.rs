@@ -37,6 +37,16 @@ impl Cell {
         self.direct == 1.0 && self.from_band == 0.0 && self.from_low == 0.0
     }
 
+    /// The same section with its output multiplied; its states do not change.
+    pub fn scaled(self, gain: f64) -> Self {
+        Self {
+            direct: gain * self.direct,
+            from_band: gain * self.from_band,
+            from_low: gain * self.from_low,
+            ..self
+        }
+    }
+
     /// The step that leads from here to `target` in `steps` additions.
     pub fn step_to(&self, target: &Self, steps: usize) -> Self {
         let share = 1.0 / steps as f64;

@@ -11,11 +11,15 @@ pub use design::{BANDS, Band, HIGHEST_CENTER, SHELF_Q, Shape, bands, response, r
 
 use crate::simd::Level;
 use crate::{Bank, Block, Info, ParamSpec, Prepare, PrepareError, Processor, Scale, StateError, StateIo};
-use design::{LAYOUT, PARAMS as COUNT};
+use design::{LAYOUT, PARAMS as SHAPE};
 use glide::Glide;
 use kernel::{Cell, MOVING, NEUTRAL, RESTING, Span, States};
 
 // ---- spec ------------------------------------------------------------------------------------
+
+/// Knobs: the 13 of the curve, and the output's.
+const COUNT: usize = SHAPE + 1;
+const OUTPUT: usize = SHAPE;
 
 /// While a knob moves, exact coefficients are computed once per this many samples and walked to
 /// in straight lines; counted from the first sample after the knob was touched.
@@ -47,6 +51,7 @@ static PARAMS: [ParamSpec; COUNT] = [
     q("band3_q", "Narrowness of the third bell: centre over width."),
     gain("high_gain_db", "Lift or cut of everything above high_center_hz."),
     center("high_center_hz", 8_000.0, "Where the high shelf reaches half of its gain in dB."),
+    gain("output_gain_db", "Level of the whole output, as to make up for what the bands add."),
 ];
 
 /// What `eq` is.
@@ -106,8 +111,8 @@ impl Eq {
         }
     }
 
-    /// The 13 parameters as set, in the order [`response`] takes them.
-    pub fn values(&self) -> [f32; COUNT] {
+    /// The 13 parameters of the curve as set, in the order [`response`] takes them.
+    pub fn values(&self) -> [f32; SHAPE] {
         std::array::from_fn(|id| self.params.get(id))
     }
 
@@ -120,6 +125,12 @@ impl Eq {
             center_hz: self.glides[s.center].value().exp2(),
             q: s.q.map_or(SHELF_Q, |id| self.glides[id].value().exp2()),
         }
+    }
+
+    /// The section of band `b` where the knobs are now; the last one carries the output gain.
+    fn cell(&self, b: usize) -> Cell {
+        let cell = self.band(b).cell(self.sample_rate);
+        if b + 1 < BANDS { cell } else { cell.scaled(10f64.powf(self.glides[OUTPUT].value() / 20.0)) }
     }
 }
 
@@ -178,7 +189,7 @@ impl Processor for Eq {
 
     fn reset(&mut self) {
         self.glides.iter_mut().for_each(Glide::snap);
-        self.cells = std::array::from_fn(|b| self.band(b).cell(self.sample_rate));
+        self.cells = std::array::from_fn(|b| self.cell(b));
         self.left = 0;
         self.states.fill(States::default());
     }
@@ -213,12 +224,13 @@ impl Eq {
         self.targets = self.cells;
         for (b, s) in LAYOUT.iter().enumerate() {
             let mut moves = false;
-            for id in [Some(s.gain), Some(s.center), s.q].into_iter().flatten() {
+            let output = (b + 1 == BANDS).then_some(OUTPUT);
+            for id in [Some(s.gain), Some(s.center), s.q, output].into_iter().flatten() {
                 moves |= self.glides[id].is_moving();
                 self.glides[id].advance(SEGMENT);
             }
             if moves {
-                self.targets[b] = self.band(b).cell(self.sample_rate);
+                self.targets[b] = self.cell(b);
             }
             self.steps[b] = self.cells[b].step_to(&self.targets[b], SEGMENT);
         }
