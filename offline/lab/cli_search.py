@@ -55,6 +55,19 @@ def _load(path: Path, config: LabConfig, seconds: float | None) -> Clip:
     return clip
 
 
+def _only(only: str | None, names: list[str]) -> list[str]:
+    """Those names that hold one of the words of --only."""
+    from ...plugins._errors import ParameterError
+
+    if only is None:
+        return names
+    words = [w.strip() for w in only.split(",") if w.strip()]
+    found = [n for n in names if any(w in n for w in words)]
+    if not found:
+        raise ParameterError(f"--only {only!r} names none of these: {'; '.join(names)}")
+    return found
+
+
 @app.command()
 @clear_errors
 def search(
@@ -152,6 +165,9 @@ def robustness(
     codec: Codec = None,
     mp3_kbps: Mp3Kbps = 64,
     queries: Annotated[int, typer.Option("--queries", help="Active places besides INDEX.", min=1, max=2000)] = 40,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Only rows whose suite or name holds one of these, split by commas.")
+    ] = None,
     seconds: Seconds = 30.0,
     seed: Seed = None,
     markdown: Markdown = None,
@@ -177,12 +193,16 @@ def robustness(
     )  # fmt: skip
     if change.nothing:
         change = change.model_copy(update={"noise_db": 20.0})
+    chosen = study.configurations(loaded)
+    wanted = set(_only(only, [f"{suite}: {d.name}" for suite, d in chosen]))
+    chosen = [(suite, d) for suite, d in chosen if f"{suite}: {d.name}" in wanted]
     sound = _load(clip, loaded, seconds)
     with progress() as bar:
-        task = bar.add_task("rows", total=len(study.configurations(loaded)))
+        task = bar.add_task("rows", total=len(chosen))
         rows, notes = study.robustness(
-            sound.samples, index, change, loaded, name=str(clip), queries=queries, advance=lambda: bar.advance(task)
-        )
+            sound.samples, index, change, loaded, chosen, name=str(clip), queries=queries,
+            advance=lambda: bar.advance(task),
+        )  # fmt: skip
     for line in notes:
         note(line)
     lines = study.table(rows)
@@ -262,7 +282,7 @@ def quantize(
     say(md.plain(lines))
     title = f"{clip.name} · {what.name} · query: float32, {change.words()} · sample {index}"
     if markdown is not None:
-        md.put_section(markdown, "quantize", f"{title}\n\n{md.table(lines)}")
+        md.put_section(markdown, f"quantize-{descriptor}", f"{title}\n\n{md.table(lines)}")
         say(f"written: {markdown}")
     asked = {
         "clip": clip, "index": index, "change": change.model_dump(), "descriptor": what.name, "weighting": weighting,
@@ -317,7 +337,6 @@ def recall(
 
         cspace lab recall my/recordings --set all --per-group 20 --only "CSpace best,waveform 257"
     """
-    from ...plugins._errors import ParameterError
     from . import markdown as md
     from . import recall as study
     from . import recall_report as shown
@@ -326,12 +345,8 @@ def recall(
     loaded = settings(config, results)
     used = loaded.seed if seed is None else seed
     chosen = shown.grid(loaded) if grid else shown.descriptors(loaded)
-    if only is not None:
-        words = [w.strip() for w in only.split(",") if w.strip()]
-        chosen = [d for d in chosen if any(w in d.name for w in words)]
-        if not chosen:
-            names = ", ".join(d.name for d in (shown.grid if grid else shown.descriptors)(loaded))
-            raise ParameterError(f"--only {only!r} names no descriptor; there are: {names}")
+    wanted = set(_only(only, [d.name for d in chosen]))
+    chosen = [d for d in chosen if d.name in wanted]
     groups = {"report": study.REPORT, "tuning": study.TUNING, "all": ()}[which]
     pieces = study.gather(folder, groups, loaded.sample_rate, per_group=per_group, seconds=piece_s, seed=used)
     with progress() as bar:

@@ -129,27 +129,34 @@ class BankStates(Descriptor):
         return np.asarray(matrix, np.float32)
 
     def _weigh(self, states: F32) -> F32:
+        """Weighted rows; each half by itself [shape=(n, dims)]."""
         w = self.weights
         if w is None:
             return states
-        return np.asarray(states * w if w.ndim == 1 else states @ w, np.float32)
+        halves = states.reshape(-1, self.half_dims)
+        return np.asarray(halves * w if w.ndim == 1 else halves @ w, np.float32).reshape(states.shape)
 
     def _blocks(self, x: F32) -> Iterator[F32]:
+        for states in self._states(x):
+            yield self._weigh(states)
+
+    def _states(self, x: F32) -> Iterator[F32]:
+        """Rows before they are weighted."""
         bank = self.spec.bank(self.sample_rate)
         step = self.block_rows
         if self.halves == "forward":
             for start in range(0, len(x), step):
-                yield self._weigh(bank.process(_piece(x, start, start + step)))
+                yield bank.process(_piece(x, start, start + step))
             return
         piece = max(step, _BACKWARD_BYTES // (4 * self.half_dims) // step * step)
         for first in range(0, len(x), piece):
             behind = self._backward(x, first, min(len(x), first + piece))
             for start in range(first, min(len(x), first + piece), step):
                 stop = min(len(x), start + step)
-                rows = self._weigh(behind[start - first : stop - first])
+                rows = behind[start - first : stop - first]
                 if self.halves == "both":
-                    rows = np.concatenate([self._weigh(bank.process(_piece(x, start, stop))), rows], axis=1)
-                yield rows
+                    rows = np.concatenate([bank.process(_piece(x, start, stop)), rows], axis=1)
+                yield np.ascontiguousarray(rows)
 
     def _backward(self, x: F32, start: int, stop: int) -> F32:
         """Backward states of samples start to stop, the bank being started `reach` samples later."""
@@ -159,6 +166,8 @@ class BankStates(Descriptor):
         return bank.process(_piece(x, start, stop)[::-1].copy())[::-1]
 
     def _at(self, x: F32, places: I64) -> F32:
+        if len(places) * self.reach > len(x):  # one pass over the sound is less work than a run-up to each place
+            return self._weigh(_picked(self._states(x), places, self.dims))
         out = np.empty((len(places), self.dims), np.float32)
         for row, place in zip(out, places.tolist(), strict=True):
             parts = []
@@ -166,8 +175,8 @@ class BankStates(Descriptor):
                 parts.append(self._last(x[max(0, place - self.reach) : place + 1]))
             if self.halves != "forward":
                 parts.append(self._last(x[place : place + self.reach + 1][::-1]))
-            row[:] = np.concatenate([self._weigh(p[None])[0] for p in parts])
-        return out
+            row[:] = np.concatenate(parts)
+        return self._weigh(out)
 
     def _last(self, x: F32) -> F32:
         """The state after all of x."""
@@ -186,6 +195,17 @@ def noise_covariance(spec: BankSpec, sample_rate: float) -> F64:
     real, imag = 0.5 * (hermitian + plain).real, 0.5 * (hermitian - plain).real
     cross = 0.5 * (plain - hermitian).imag  # E Re z_i Im z_j
     return np.block([[real, cross], [cross.T, imag]])
+
+
+def _picked(blocks: Iterator[F32], places: I64, dims: int) -> F32:
+    """The rows of `places` out of the rows of all samples [shape=(len(places), dims)]."""
+    out = np.empty((len(places), dims), np.float32)
+    first = 0
+    for rows in blocks:
+        here = (places >= first) & (places < first + len(rows))
+        out[here] = rows[places[here] - first]
+        first += len(rows)
+    return out
 
 
 def _piece(x: F32, start: int, stop: int) -> F32:
@@ -315,10 +335,4 @@ class EsnStates(Descriptor):
             yield esn.process(_piece(x, start, start + self.block_rows))
 
     def _at(self, x: F32, places: I64) -> F32:
-        out = np.empty((len(places), self.dims), np.float32)
-        first = 0
-        for rows in self._blocks(x[: int(places.max()) + 1]):
-            here = (places >= first) & (places < first + len(rows))
-            out[here] = rows[places[here] - first]
-            first += len(rows)
-        return out
+        return _picked(self._blocks(x[: int(places.max()) + 1]), places, self.dims)

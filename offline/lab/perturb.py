@@ -22,6 +22,7 @@ _FRAME_S = 0.02
 _ACTIVE_DB = 30.0
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _PIECE = 1 << 18  # samples of noise drawn at once
+_PINK = 1 << 21  # samples of pink noise made by one transform
 
 
 class Change(BaseModel):
@@ -84,18 +85,36 @@ class Copy:
 
 def active_samples(x: F32, sample_rate: int) -> NDArray[np.bool_]:
     """Which samples lie in an active frame: 20 ms whose rms is within 30 dB of the loudest [shape=(samples,)]."""
-    n = max(1, round(_FRAME_S * sample_rate))
-    starts = np.arange(0, len(x), n)
-    counts = np.minimum(n, len(x) - starts)
-    power = np.add.reduceat(np.square(x, dtype=np.float32), starts, dtype=np.float64) / counts
-    on = power > power.max() * 10 ** (-_ACTIVE_DB / 10)
-    return np.repeat(on, counts)
+    on, frame = _active_frames(x, sample_rate)[:2]
+    return np.repeat(on, frame)[: len(x)]
 
 
 def active_power(x: F32, sample_rate: int) -> float:
     """Mean square of the active samples."""
-    on = active_samples(x, sample_rate)
-    return float(np.sum(np.square(x), where=on, dtype=np.float64) / max(1, int(on.sum())))
+    on, frame, energy = _active_frames(x, sample_rate)
+    count = int(on.sum()) * frame - ((-len(x)) % frame if len(on) and on[-1] else 0)
+    return float(energy[on].sum()) / max(1, count)
+
+
+def _active_frames(x: F32, sample_rate: int) -> tuple[NDArray[np.bool_], int, NDArray[np.float64]]:
+    """Which frames are active, the samples in one (the last may be shorter), and the energy of each."""
+    n = max(1, round(_FRAME_S * sample_rate))
+    energy = _energies(x, n)
+    counts = np.full(len(energy), n)
+    counts[-1:] -= (-len(x)) % n
+    power = energy / counts
+    return power > power.max() * 10 ** (-_ACTIVE_DB / 10), n, energy
+
+
+def _energies(x: F32, n: int) -> NDArray[np.float64]:
+    """Energy of each `n` samples, the last perhaps of fewer, without a second copy of a long sound."""
+    whole = len(x) // n
+    some = max(1, _PIECE // n)
+    framed = x[: whole * n].reshape(whole, n)
+    parts = [np.sum(np.square(framed[k : k + some]), axis=1, dtype=np.float64) for k in range(0, whole, some)]
+    if whole * n < len(x):
+        parts.append(np.sum(np.square(x[whole * n :]), dtype=np.float64, keepdims=True))
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def change(x: F32, sample_rate: int, what: Change) -> Copy:
@@ -141,6 +160,20 @@ def _add_noise(copy: Copy, sample_rate: int, what: Change) -> None:
 
 def _pink(rng: np.random.Generator, samples: int, sample_rate: int) -> F32:
     """Noise of unit power with equal power in each octave above 20 Hz, flat below."""
+    if samples <= _PINK:
+        return _pink_block(rng, samples, sample_rate)
+    # Long noise from independent blocks, faded over each other so that the power stays the same.
+    half = _PINK // 2
+    fade = np.sin(np.pi * (np.arange(_PINK) + 0.5) / _PINK).astype(np.float32)
+    out = np.zeros(samples, np.float32)
+    for start in range(-half, samples, half):
+        block = fade * _pink_block(rng, _PINK, sample_rate)
+        here = slice(max(0, start), min(samples, start + _PINK))
+        out[here] += block[here.start - start : here.stop - start]
+    return out
+
+
+def _pink_block(rng: np.random.Generator, samples: int, sample_rate: int) -> F32:
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequency = np.fft.rfftfreq(samples, 1 / sample_rate)
     noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequency, 20.0)), samples)
@@ -198,7 +231,9 @@ def _mp3(x: F32, sample_rate: int, kbps: int) -> F32:
             writer.write((x[start : start + _PIECE] / scale)[None])
     store.seek(0)
     with AudioFile(store) as reader:
-        return np.asarray(reader.read(reader.frames)[0], np.float32) * scale
+        out = np.asarray(reader.read(reader.frames)[0], np.float32)
+    out *= scale
+    return out
 
 
 def measured_delay(x: F32, y: F32, sample_rate: int, *, seconds: float = 30.0) -> float:
@@ -208,9 +243,9 @@ def measured_delay(x: F32, y: F32, sample_rate: int, *, seconds: float = 30.0) -
     """
     n = round(seconds * sample_rate)
     if len(x) > n:
-        steps = np.arange(0, len(x) - n + 1, max(1, n // 4))
-        energy = np.concatenate([[0.0], np.cumsum(np.square(x), dtype=np.float64)])
-        start = int(steps[np.argmax(energy[steps + n] - energy[steps])])
+        step = max(1, n // 4)
+        quarters = _energies(x[: len(x) // step * step], step)
+        start = step * int(np.argmax(np.convolve(quarters, np.ones(n // step), mode="valid")))
     else:
         start, n = 0, len(x)
     a, b = x[start : start + n], y[start : start + n + 8192]

@@ -72,7 +72,7 @@ def quantise(
     reference = np.zeros(0)
     for form in FORMS:
         stored = StoredRows(descriptor, form)
-        found = nearest(stored, x, asked)
+        found = nearest(stored, x, asked, rivals=0)
         rows = stored.stored_at(x, around)
         landscape = np.linalg.norm(rows.astype(np.float64) - asked[0], axis=1)
         off = np.abs(found.match - truth)

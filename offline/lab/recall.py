@@ -163,7 +163,7 @@ def run(
         ]
         for d in descriptors:
             queries = np.concatenate([d.at(a.samples, a.places) for a in asked])
-            match = nearest(d, piece.samples, queries).match
+            match = nearest(d, piece.samples, queries, rivals=0).match
             at = 0
             for name, a in zip(changes, asked, strict=True):
                 for p, places in chosen.items():

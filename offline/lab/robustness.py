@@ -86,6 +86,7 @@ def robustness(
     index: int,
     what: Change,
     config: LabConfig,
+    chosen: list[tuple[str, Descriptor]] | None = None,
     *,
     name: str = "clip",
     queries: int = 40,
@@ -97,6 +98,7 @@ def robustness(
     ----------
     x : float32 [shape=(samples,)] at the settings' sample rate
     index : sample of the original that each row is asked for
+    chosen : suites and descriptors, all of `configurations` if None
     queries : further active places, drawn by the settings' seed, for the shares found
     advance : called after each row
 
@@ -112,9 +114,9 @@ def robustness(
     wanted = np.clip(wanted, 0, len(copy.samples) - 1)
     truth = np.array([copy.to_original(i) for i in wanted.tolist()])
     rows = []
-    for suite, descriptor in configurations(config):
+    for suite, descriptor in configurations(config) if chosen is None else chosen:
         asked = descriptor.at(copy.samples, wanted)
-        found = nearest(descriptor, x, asked)
+        found = nearest(descriptor, x, asked, rivals=1)
         off = np.abs(found.match - truth)
         m = int(found.match[0])
         beside = np.array([i for i in (m - 1, m + 1) if 0 <= i < len(x)], np.int64)

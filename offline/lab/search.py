@@ -15,18 +15,19 @@ from .perturb import active_samples
 _BIN = 32  # samples whose best distance is kept, to find the next-best place
 _LOST = 1e-5  # share of |S|² + |q|² that sums of float32 products may be off by
 _SLICE = 1024  # rows measured again at once
+_TOGETHER = 512  # queries compared at once
 
 Advance = Callable[[int], None]
 
 
 @dataclass
 class Found:
-    """What a search found for each query; all arrays [shape=(queries,)]."""
+    """What a search found for each query [shape=(queries,)]."""
 
     match: I64
     distance: F64
     #: Smallest distance at least `guard` samples away from the match, to within bins of 32 samples and
-    #: the cancellation of float32.
+    #: the cancellation of float32 [shape=(rivals,)].
     next_best: F64
 
 
@@ -36,6 +37,7 @@ def nearest(
     queries: F32,
     *,
     guard: int = 32,
+    rivals: int | None = None,
     exclude: NDArray[np.int64] | None = None,
     advance: Advance | None = None,
 ) -> Found:
@@ -43,13 +45,14 @@ def nearest(
 
     Blocks of rows are compared with all queries at once (|S|² + |q|² − 2 S·q, by BLAS, float32); the
     candidates that this leaves are measured again as |S − q|, in float64, so that cancellation
-    decides nothing. Memory: a block of rows and its distances, some 100 MB for 100 queries, whatever
-    the length of `x`, plus a distance per 32 samples and query.
+    decides nothing. Memory: a block of rows and its distances from 512 queries, some 100 MB whatever
+    the length of `x`, plus a distance per 32 samples for each of the first `rivals` queries.
 
     Parameters
     ----------
     queries : rows of `descriptor.at` on the changed copy [shape=(queries, dims)]
     guard : samples either side of the match that are no rival to it
+    rivals : of how many queries the next best is wanted, from the first; None for all
     exclude : first and one past the last sample each query must not match [shape=(queries, 2)]
     advance : told the number of samples done, block by block
     """
@@ -58,41 +61,53 @@ def nearest(
     q2 = np.einsum("ij,ij->i", wide, wide)
     match = np.full(count, -1, np.int64)
     best = np.full(count, np.inf)  # squared
-    bins = np.full((len(x) // _BIN + 1, count), np.inf, np.float32)
+    wanted = count if rivals is None else min(rivals, count)
+    bins = np.full((len(x) // _BIN + 1, wanted), np.inf, np.float32)
     first = 0
     for rows in descriptor.blocks(x):
-        n = len(rows)
         s2 = np.einsum("ij,ij->i", rows, rows)
-        d2 = rows @ queries.T
-        d2 *= -2.0
-        d2 += s2[:, None]
-        d2 += q2.astype(np.float32)
-        if exclude is not None:
-            for k, (low, high) in enumerate(exclude.tolist()):
-                d2[max(0, low - first) : max(0, high - first), k] = np.inf
-        lowest = d2.min(axis=0)
-        in_doubt = lowest <= best + _LOST * (q2 + float(s2.max(initial=0.0)))
-        for k in np.flatnonzero(in_doubt).tolist():
-            lost = _LOST * (s2 + q2[k])
-            bound = min(float(np.min(d2[:, k] + lost)), best[k])
-            near = np.flatnonzero(d2[:, k] - lost <= bound)
-            for part in np.split(near, range(_SLICE, len(near), _SLICE)):
-                exact = np.sum((rows[part] - wide[k]) ** 2, axis=1)
-                exact[np.isinf(d2[part, k])] = np.inf
-                j = int(np.argmin(exact)) if len(part) else 0
-                if len(part) and exact[j] < best[k]:
-                    best[k], match[k] = exact[j], first + part[j]
-        starts = np.unique(np.concatenate([[0], np.arange(-first % _BIN, n, _BIN)]))
-        kept = bins[first // _BIN : first // _BIN + len(starts)]
-        np.minimum(kept, np.minimum.reduceat(d2, starts, axis=0), out=kept)
-        first += n
+        for some in (slice(k, min(k + _TOGETHER, count)) for k in range(0, count, _TOGETHER)):
+            d2 = rows @ queries[some].T
+            d2 *= -2.0
+            d2 += s2[:, None]
+            d2 += q2[some].astype(np.float32)
+            if exclude is not None:
+                for k, (low, high) in enumerate(exclude[some].tolist()):
+                    d2[max(0, low - first) : max(0, high - first), k] = np.inf
+            _keep_nearest(rows, s2, d2, first, wide[some], q2[some], match[some], best[some])
+            if some.start < wanted:
+                _keep_bins(d2[:, : wanted - some.start], first, bins[:, some])
+        first += len(rows)
         if advance is not None:
-            advance(n)
-    next_best = np.empty(count)
-    for k, m in enumerate(match.tolist()):
+            advance(len(rows))
+    next_best = np.empty(wanted)
+    for k, m in enumerate(match[:wanted].tolist()):
         away = np.concatenate([bins[: max(0, (m - guard) // _BIN), k], bins[(m + guard) // _BIN + 1 :, k]])
         next_best[k] = np.sqrt(max(0.0, float(away.min(initial=np.inf))))
     return Found(match, np.sqrt(best), next_best)
+
+
+def _keep_nearest(rows: F32, s2: F32, d2: F32, first: int, wide: F64, q2: F64, match: I64, best: F64) -> None:
+    """Measures the candidates of one block again, and keeps in `match` and `best` what is nearer than so far."""
+    lowest = d2.min(axis=0)
+    in_doubt = lowest <= best + _LOST * (q2 + float(s2.max(initial=0.0)))
+    for k in np.flatnonzero(in_doubt).tolist():
+        lost = _LOST * (s2 + q2[k])
+        bound = min(float(np.min(d2[:, k] + lost)), best[k])
+        near = np.flatnonzero(d2[:, k] - lost <= bound)
+        for part in np.split(near, range(_SLICE, len(near), _SLICE)):
+            exact = np.sum((rows[part] - wide[k]) ** 2, axis=1)
+            exact[np.isinf(d2[part, k])] = np.inf
+            j = int(np.argmin(exact)) if len(part) else 0
+            if len(part) and exact[j] < best[k]:
+                best[k], match[k] = exact[j], first + part[j]
+
+
+def _keep_bins(d2: F32, first: int, bins: F32) -> None:
+    """The smallest distance of each bin of 32 samples, block by block."""
+    starts = np.unique(np.concatenate([[0], np.arange(-first % _BIN, len(d2), _BIN)]))
+    kept = bins[first // _BIN : first // _BIN + len(starts)]
+    np.minimum(kept, np.minimum.reduceat(d2, starts, axis=0), out=kept)
 
 
 @dataclass
@@ -151,5 +166,8 @@ def choose_places(
     allowed = active_samples(x, sample_rate) if active else np.ones(len(x), bool)
     allowed[:margin] = False
     allowed[len(x) - margin :] = False
-    places = np.flatnonzero(allowed)
-    return np.sort(rng.choice(places, min(count, len(places)), replace=False)).astype(np.int64)
+    # Ranks among the allowed samples, then the samples: a list of all of them would take 8 bytes each.
+    rank = np.cumsum(allowed, dtype=np.int32)
+    total = int(rank[-1]) if len(x) else 0
+    drawn = rng.choice(total, min(count, total), replace=False)
+    return np.sort(np.searchsorted(rank, drawn + 1)).astype(np.int64)

@@ -97,6 +97,7 @@ def search_study(
     place = min(max(0, round(copy.to_copy(index))), len(copy.samples) - 1)
     truth = copy.to_original(place) if same else None
     row = descriptor.at(copy.samples, np.array([place], np.int64))[0]
+    copy.samples = np.zeros(0, np.float32)  # not needed again; long sounds need the room
     if not np.any(row):
         raise ParameterError(f"{query.path}: around sample {index} is nothing but silence, which is everywhere alike")
     exclude = None

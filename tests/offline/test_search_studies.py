@@ -79,9 +79,12 @@ def test_a_resampled_copy_knows_where_its_samples_came_from(ppm: float) -> None:
     assert copy.to_copy(copy.to_original(777.0)) == pytest.approx(777.0)
 
 
-@pytest.mark.parametrize("color", ["white", "pink"])
+@pytest.mark.parametrize(("color", "pink_block"), [("white", 1 << 21), ("pink", 1 << 21), ("pink", 1 << 14)])
 @pytest.mark.parametrize("db", [40.0, 0.0])
-def test_noise_has_the_distance_asked_for_from_the_active_part(color: str, db: float) -> None:
+def test_noise_has_the_distance_asked_for_from_the_active_part(
+    color: str, pink_block: int, db: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cspace.offline.lab.perturb._PINK", pink_block)  # long noise is made of such blocks
     x = np.concatenate([voice(2.0), np.zeros(48_000, np.float32)])  # silence must not count
     copy = change(x, RATE, Change(noise_db=db, noise_color=color))  # type: ignore[arg-type]
     noise = copy.samples.astype(np.float64) - x
@@ -89,6 +92,8 @@ def test_noise_has_the_distance_asked_for_from_the_active_part(color: str, db: f
     power = np.abs(np.fft.rfft(noise)) ** 2
     hz = np.fft.rfftfreq(len(noise), 1 / RATE)
     low, high = (power[(hz > a) & (hz < 2 * a)].sum() for a in (200, 3200))
+    quarters = [np.mean(q**2) for q in np.split(noise, 4)]
+    assert max(quarters) / min(quarters) < (1.1 if color == "white" else 1.6)
     assert high / low == pytest.approx(16.0 if color == "white" else 1.0, rel=0.25)
     again = change(x, RATE, Change(noise_db=db, noise_color=color))  # type: ignore[arg-type]
     other = change(x, RATE, Change(noise_db=db, noise_color=color, seed=1))  # type: ignore[arg-type]
@@ -143,6 +148,17 @@ def test_blocks_and_single_rows_agree(d: Descriptor) -> None:
         assert np.allclose(np.linalg.norm(rows[2000:4000], axis=1), 1.0, atol=1e-5)
 
 
+@pytest.mark.parametrize("halves", ["both", "forward", "backward"])
+def test_rows_of_many_places_are_those_of_few(halves: str) -> None:
+    x = voice(0.6)
+    d = BankStates(SMALL, RATE, weighting="white", halves=halves)  # type: ignore[arg-type]
+    many = np.sort(np.random.default_rng(2).choice(len(x), 60, replace=False))
+    assert len(many) * d.reach > len(x) > d.reach  # the first in one pass, the second by a run-up to the place
+    rows = d.at(x, many)
+    for k in (0, 31, 59):
+        assert np.max(np.abs(d.at(x, many[k : k + 1])[0] - rows[k])) < 2e-4 * np.max(np.abs(rows))
+
+
 def test_bank_rows_in_pieces_are_the_states(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cspace.offline.lab.descriptors._BACKWARD_BYTES", 4 * 24 * 4096)
     d = BankStates(SMALL, RATE)
@@ -187,7 +203,7 @@ def test_white_weighting_makes_noise_white() -> None:
 @pytest.mark.parametrize(
     "d", [WaveformWindow(65, RATE), BankStates(SMALL, RATE, weighting="white")], ids=lambda d: d.name
 )
-def test_search_finds_what_comparing_everything_finds(d: Descriptor) -> None:
+def test_search_finds_what_comparing_everything_finds(d: Descriptor, monkeypatch: pytest.MonkeyPatch) -> None:
     x = voice(0.7)
     copy = change(x, RATE, Change(noise_db=15.0))
     places = choose_places(x, RATE, 30, np.random.default_rng(1), margin=200)
@@ -201,6 +217,10 @@ def test_search_finds_what_comparing_everything_finds(d: Descriptor) -> None:
         away = np.abs(np.arange(len(x)) - m)
         assert distances[away > 64, k].min() >= found.next_best[k] * (1 - 1e-3) >= distances[away > 31, k].min() * 0.998
     held = np.stack([found.match - 100, found.match + 100], axis=1)
+    monkeypatch.setattr("cspace.offline.lab.search._TOGETHER", 3)
+    grouped = nearest(d, x, queries, rivals=4)
+    assert np.array_equal(grouped.match, found.match)
+    assert np.allclose(grouped.next_best, found.next_best[:4], rtol=1e-5)
     again = nearest(d, x, queries, exclude=held)
     for k, m in enumerate(found.match):
         distances[max(0, m - 100) : m + 100, k] = np.inf
@@ -390,7 +410,7 @@ def test_the_same_samples_are_refused_or_marked(clip: Path, tmp_path: Path) -> N
         (["robustness", "SHORT", "5"], "20 samples are too short; at least 4096"),
         (["quantize", "CLIP", "10"], "sample 10 is out of range; 60 to 23939"),
         (["recall", "EMPTY", "--set", "all"], "no audio files"),
-        (["recall", "CLIP", "--set", "all", "--only", "nothing"], "names no descriptor; there are: CSpace best"),
+        (["recall", "CLIP", "--set", "all", "--only", "nothing"], "names none of these: CSpace best"),
     ],
 )
 def test_bad_requests_are_one_line(clip: Path, tmp_path: Path, args: list[str], message: str) -> None:
