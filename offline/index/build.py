@@ -30,6 +30,7 @@ from .store import (
     Shard,
     Skipped,
     Source,
+    is_whole,
     read_manifest,
     recordings_root,
     write_manifest,
@@ -42,6 +43,10 @@ F32 = NDArray[np.float32]
 #: and a shard as float32 are 4 and 17 MB, which bounds the memory of a build.
 PIECE_FRAMES = 1 << 15
 SHARD_ROWS = 1 << 17
+
+#: Largest energy taken, that of a sine of 100 times full scale: recordings of one shard share its
+#: quantiser's range, which a louder one would take for itself.
+LOUDEST = 1e4
 
 
 @dataclass
@@ -72,8 +77,9 @@ def build(
     """Makes the index `target` of all recordings under `folder`, or brings it up to date.
 
     Files that are in it unchanged (by size and time of change) are left alone, changed ones are
-    taken in again, missing ones dropped. Files that cannot be read are reported and left out. An
-    interrupted or killed build leaves a good index of what was done; the next build goes on.
+    taken in again (as are those whose shards are damaged), missing ones dropped. Files that cannot
+    be read are reported and left out. An interrupted or killed build leaves a good index of what was
+    done; the next build goes on.
 
     Parameters
     ----------
@@ -83,19 +89,29 @@ def build(
     progress : called with (files done, files to do, seconds of sound done)
 
     Raises AudioError for a folder without audio files, FileError for what cannot be written,
-    IndexFormatError for a damaged index, ParameterError for jobs below 1.
+    IndexFormatError for a damaged manifest, ParameterError for jobs below 1.
     """
     if jobs is not None and jobs < 1:
         raise ParameterError(f"jobs is {jobs}; it is 1 or more")
     root, target = Path(folder), Path(target)
     if root.is_file():
         raise AudioError(f"{root}: is a file; an index is built over a folder")
-    found = {p.relative_to(root).as_posix(): p for p in audio_files(root)}
+    found: dict[str, Path] = {}
+    unnamed: list[Skipped] = []
+    for path in audio_files(root):
+        name = path.relative_to(root).as_posix()
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # a file name may be any bytes; JSON and results hold text
+            unnamed.append(Skipped(path=os.fsencode(name).decode(errors="replace"), why="its name is not UTF-8"))
+            continue
+        found[name] = path
     target.mkdir(parents=True, exist_ok=True)
     with _alone(target):
         writer = _Writer(target, _start(root, target, spec))
         try:
-            return _run(found, writer, jobs or len(os.sched_getaffinity(0)), progress or (lambda *_: None))
+            report = BuildReport(skipped=unnamed)
+            return _run(found, report, writer, jobs or len(os.sched_getaffinity(0)), progress or (lambda *_: None))
         except _UnwritableError as e:
             raise FileError(str(e)) from None
 
@@ -129,9 +145,12 @@ def _start(root: Path, target: Path, spec: IndexSpec | None) -> Manifest:
 
 
 def _run(
-    found: dict[str, Path], writer: _Writer, jobs: int, progress: Callable[[int, int, float], None]
+    found: dict[str, Path],
+    report: BuildReport,
+    writer: _Writer,
+    jobs: int,
+    progress: Callable[[int, int, float], None],
 ) -> BuildReport:
-    report = BuildReport()
     todo: list[tuple[str, Path]] = []
     for name, path in found.items():
         if writer.is_current(name, path):
@@ -205,6 +224,9 @@ def _take_in(name: str, path: Path, writer: _Writer, stop: threading.Event) -> S
         if stop.is_set():
             raise Stopped
         samples += taken
+        if len(block) and not block.max() <= LOUDEST**spec.power:  # a NaN is not
+            at = (samples - taken) / spec.sample_rate
+            raise AudioError(f"{path}: is more than 40 dB above full scale after {at:.1f} s; scale it down")
         blocks.append(block)
         frames += len(block)
         if frames > length:
@@ -230,8 +252,10 @@ class _Writer:
 
     def __init__(self, folder: Path, manifest: Manifest):
         self.folder, self.spec, self.root = folder, manifest.spec, manifest.root
-        self.sources = {s.path: s for s in manifest.sources}
-        self._shards = list(manifest.shards)
+        damaged = [s for s in manifest.shards if not is_whole(folder, s)]
+        lost = {p.path for s in damaged for p in s.pieces}  # taken in again
+        self.sources = {s.path: s for s in manifest.sources if s.path not in lost}
+        self._shards = [s for s in manifest.shards if s not in damaged]
         self._waiting: list[tuple[str, int, F32]] = []
         self._rows = 0
         self._lock = threading.RLock()
@@ -241,7 +265,7 @@ class _Writer:
                 stray.unlink()
 
     def is_current(self, name: str, path: Path) -> bool:
-        """Whether the recording is in the index as it is now, shards and all."""
+        """Whether the recording is in the index as it is now."""
         source = self.sources.get(name)
         with contextlib.suppress(OSError):
             status = path.stat()

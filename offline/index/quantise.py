@@ -42,7 +42,7 @@ class Quantiser:
     def fit(cls, values: F32) -> Quantiser:
         """For the range each column of `values` spans [shape=(rows, channels), rows ≥ 1].
 
-        AudioError for values that are not finite, or larger than about 32,000 times full scale.
+        AudioError for values that are not finite, or span more than about 32,000.
         """
         if not np.isfinite(values).all():
             raise AudioError("features hold NaN or Inf; they cannot be quantised")
@@ -52,7 +52,7 @@ class Quantiser:
         # step no smaller than what float32 resolves there.
         scale = np.maximum(np.maximum(scale, 1.0), np.ceil(np.maximum(np.abs(low), np.abs(high)) / (UNIT * 2.0**22)))
         if np.any(scale > HIGHEST_SCALE):
-            raise AudioError(f"features of up to {max(abs(low.min()), abs(high.max())):.3g} are too large to quantise")
+            raise AudioError(f"features that span {np.max(high - low):.3g} are too far apart to quantise")
         zero = -128 - np.floor(low / (scale * UNIT))
         return cls(scale.astype(np.int64), zero.astype(np.int64))
 

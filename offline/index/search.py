@@ -132,9 +132,11 @@ class Searcher:
         found.sort(key=lambda c: -c.similarity)
         kept: list[Candidate] = []
         for c in found:
+            if len(kept) == count:
+                break
             if not any(c.path == k.path and abs(c.frame - k.frame) <= _SAME for k in kept):
                 kept.append(c)
-        return kept[:count]
+        return kept
 
     def _shard(self, shard: Shard, q: F32, count: int) -> list[Candidate]:
         """The best local maxima of one shard."""
@@ -278,7 +280,7 @@ def loudest(x: F32, length: int) -> tuple[int, F32]:
 def changed(index: Index, path: str) -> str | None:
     """Why a recording cannot be compared again, in words; None if it is as it was indexed."""
     source: Source = index.sources[path]
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # ValueError: a name no file can have
         status = index.source_path(path).stat()
         if (status.st_size, status.st_mtime_ns) == (source.bytes, source.mtime_ns):
             return None

@@ -27,6 +27,7 @@ SCHEMA = 1
 KIND = "cspace-index"
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 22
+_MEND = "the index is damaged; cspace index build mends it"
 
 
 class IndexFormatError(FileError):
@@ -46,15 +47,15 @@ class Source(_Part):
     bytes: int = Field(ge=0)
     mtime_ns: int
     #: The file's own rate, and its length in samples of the index's rate.
-    source_rate: int = Field(ge=1)
-    samples: int = Field(ge=0)
+    source_rate: int = Field(ge=1, le=10_000_000)
+    samples: int = Field(ge=0, le=2**53)
     conversions: list[str] = []
 
     @model_validator(mode="after")
     def _stays_below(self) -> Source:
         parts = PurePosixPath(self.path)
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
-            raise ValueError(f"path {self.path!r} leaves the root")
+        if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\0" in self.path:
+            raise ValueError(f"path {self.path!r} is not one under the root")
         return self
 
 
@@ -99,8 +100,8 @@ class Manifest(_Part):
     kind: Literal["cspace-index"] = "cspace-index"
     schema_version: int = SCHEMA
     written_by: str = __version__
-    #: The recordings' folder, relative to the index's folder if it can be.
-    root: str
+    #: The recordings' folder, relative to the index's.
+    root: str = Field(min_length=1, pattern=r"^[^\x00]+$")
     spec: IndexSpec
     sources: list[Source] = []
     skipped: list[Skipped] = []
@@ -159,8 +160,7 @@ class Index:
             size = _size(self.folder / shard.name)
             if size != shard.bytes:
                 raise IndexFormatError(
-                    f"{self.folder / shard.name}: has {size} bytes, the manifest says {shard.bytes}; "
-                    "the index is damaged, build it anew into an empty folder"
+                    f"{self.folder / shard.name}: has {size} bytes, the manifest says {shard.bytes}; {_MEND}"
                 )
 
     @property
@@ -182,9 +182,7 @@ class Index:
         try:
             if shard.name not in self._checked:
                 if crc32(path) != shard.crc32:
-                    raise IndexFormatError(
-                        f"{path}: its checksum is wrong; the index is damaged, build it anew into an empty folder"
-                    )
+                    raise IndexFormatError(f"{path}: its checksum is wrong; {_MEND}")
                 self._checked.add(shard.name)
             rows = np.load(path, mmap_mode="r", allow_pickle=False)
         except IndexFormatError:
@@ -225,6 +223,8 @@ def read_manifest(folder: Path) -> Manifest:
             f"{file}: has schema version {data.get('schema_version')!r}; this version of cspace reads {SCHEMA}; "
             "build the index anew"
         )
+    if data.pop("checksum", None) != _checksum(data):
+        raise IndexFormatError(f"{file}: its checksum is wrong; build the index anew into an empty folder")
     try:
         manifest = Manifest.model_validate(data)
         manifest.spec.check()
@@ -243,8 +243,15 @@ def recordings_root(folder: Path, manifest: Manifest) -> Path:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest, whole or not at all."""
-    write_text(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    """Writes the manifest, whole or not at all, with its checksum."""
+    data = manifest.model_dump(mode="json")
+    data["checksum"] = _checksum(data)
+    write_text(folder / MANIFEST, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def _checksum(data: dict[str, Any]) -> int:
+    """CRC-32 of a manifest's facts, however its text is laid out."""
+    return zlib.crc32(json.dumps(data, sort_keys=True).encode())
 
 
 def write_rows(folder: Path, name: str, rows: NDArray[Any]) -> tuple[int, int]:
@@ -253,6 +260,14 @@ def write_rows(folder: Path, name: str, rows: NDArray[Any]) -> tuple[int, int]:
     with whole(target) as part, open(part, "wb") as file:
         np.lib.format.write_array(file, np.ascontiguousarray(rows), allow_pickle=False)
     return _size(target), crc32(target)
+
+
+def is_whole(folder: Path, shard: Shard) -> bool:
+    """Whether a shard's file is there, of the right size and with the right checksum."""
+    path = folder / shard.name
+    with contextlib.suppress(OSError):
+        return path.stat().st_size == shard.bytes and crc32(path) == shard.crc32
+    return False
 
 
 def crc32(path: Path) -> int:
@@ -267,4 +282,4 @@ def crc32(path: Path) -> int:
 def _size(path: Path) -> int:
     with contextlib.suppress(OSError):
         return path.stat().st_size
-    raise IndexFormatError(f"{path}: is missing; the index is damaged, build it anew into an empty folder")
+    raise IndexFormatError(f"{path}: is missing; {_MEND}")
