@@ -150,7 +150,7 @@ def picture(rows: list[FormResult], title: str) -> Figure:
             r.landscape,
             style,
             color=color,
-            label=f"{r.form}: {100 * r.exact / r.queries:.1f} % exact",
+            label=f"{r.form}: {100 * r.exact / r.queries:.1f} %",
             linewidth=1.4,
         )
         if r is not rows[0]:
@@ -162,7 +162,7 @@ def picture(rows: list[FormResult], title: str) -> Figure:
     low.set(
         xlabel="samples from the true place", ylabel="difference from float32,\n% of its largest", xlim=(-_HALF, _HALF)
     )
-    top.legend(loc="lower right")
-    low.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False, borderaxespad=0.1)
-    top.set_title(title, fontsize=10)
+    for axes in (top, low):
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, frameon=False, fontsize=9, borderaxespad=0.1)
+    figure.suptitle(f"{title}\nper cent: exact samples found at all places asked for", fontsize=10)
     return figure
