@@ -13,7 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from ..audiofile import Reader
-from ..plugins._errors import AudioError
+from ..plugins._errors import AudioError, ParameterError
 
 F32 = NDArray[np.float32]
 
@@ -51,8 +51,10 @@ def stream_mono(
     Channels are averaged, the rate is changed by soxr (VHQ), NaN and Inf become 0; `conversions`
     receives what was done, in words, when the last block has been given.
 
-    Raises FileError for what cannot be read.
+    Raises FileError for what cannot be read, ParameterError for `seconds` that are not a length.
     """
+    if seconds is not None and not 0.0 < seconds < np.inf:
+        raise ParameterError(f"seconds is {seconds}; more than 0 is needed, and a finite number")
     said = conversions if conversions is not None else []
     with Reader(path) as file:
         left = None if seconds is None else round(seconds * file.sample_rate)

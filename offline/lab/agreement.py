@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from ..bank import BankSpec, bidirectional_states
 from ..config import LabConfig
 from ..transform import CSpace
 from .tables import markdown
-from .transform_sounds import Sound, both_laws, made, recordings
+from .transform_sounds import both_laws, counted, listen, made, names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,17 +27,22 @@ TARGET = 1e-4
 #: An oscillator this far below the loudest is not asked for its own relative error: it holds rounding only.
 QUIET_DB = -60.0
 REFERENCE = "float64"
+WAYS = ("fft", "recursion", "rust")
+PAIRS = [(way, REFERENCE) for way in WAYS] + [("fft", "rust"), ("recursion", "rust")]
+#: Three sets of states of a piece are in memory at once: 80 MB for 1 s of the default bank at 24 kHz.
+PIECE_S = 1.0
 
 
-def ways(x: F32, spec: BankSpec, sample_rate: int) -> dict[str, F32]:
-    """Re F, Im F, Re B, Im B by each implementation [shape=(4 N, T)], float32."""
-    sound = torch.from_numpy(x)[None]
-    out = {}
-    with torch.inference_mode():
-        out["fft"] = CSpace(spec, sample_rate)(sound)[0].numpy()
-        out["recursion"] = CSpace(spec, sample_rate, path="recursion")(sound)[0].numpy()
-    out["rust"] = bidirectional_states(x, spec, sample_rate).T
-    return out
+def ways(spec: BankSpec, sample_rate: int) -> Callable[[F32], dict[str, F32]]:
+    """What gives Re F, Im F, Re B, Im B of a sound by each implementation [shape=(4 N, T)], float32."""
+    torches = {path: CSpace(spec, sample_rate, path=path) for path in ("fft", "recursion")}
+
+    def states(x: F32) -> dict[str, F32]:
+        with torch.inference_mode():
+            out = {path: module(torch.from_numpy(x)[None])[0].numpy() for path, module in torches.items()}
+        return out | {"rust": bidirectional_states(x, spec, sample_rate).T}
+
+    return states
 
 
 def direct(x: F32, spec: BankSpec, sample_rate: int) -> Iterator[tuple[C128, C128]]:
@@ -53,23 +58,28 @@ def direct(x: F32, spec: BankSpec, sample_rate: int) -> Iterator[tuple[C128, C12
         )
 
 
-def compare(sound: Sound, spec: BankSpec, sample_rate: int) -> dict[str, dict[str, float]]:
+def compare(pieces: Iterable[F32], spec: BankSpec, sample_rate: int) -> dict[str, dict[str, float]]:
     """Pair of ways -> largest difference in each half over its largest state, and the worst oscillator's over its own.
 
-    The worst oscillator is sought among those whose largest state lies above −60 dB of the loudest.
+    Every piece starts from rest, and the largest are those of all pieces. The worst oscillator is sought among those
+    whose largest state lies above −60 dB of the loudest.
     """
-    found = ways(sound.samples, spec, sample_rate)
     n = spec.oscillators
-    pairs = [(name, REFERENCE) for name in found] + [("fft", "rust"), ("recursion", "rust")]
     largest = np.zeros((2, n))
-    differences = {pair: np.zeros((2, n)) for pair in pairs}
-    for k, halves in enumerate(direct(sound.samples, spec, sample_rate)):
-        for half, exact in enumerate(halves):
-            at = 2 * half * n + k
-            states = {REFERENCE: exact} | {name: z[at] + 1j * z[at + n] for name, z in found.items()}
-            largest[half, k] = np.abs(exact).max()
-            for a, b in pairs:
-                differences[a, b][half, k] = np.abs(states[a] - states[b]).max()
+    differences = {pair: np.zeros((2, n)) for pair in PAIRS}
+    states_of = ways(spec, sample_rate)
+    for x in pieces:
+        found = states_of(x)
+        for k, halves in enumerate(direct(x, spec, sample_rate)):
+            for half, exact in enumerate(halves):
+                at = 2 * half * n + k
+                states = {REFERENCE: exact} | {name: z[at] + 1j * z[at + n] for name, z in found.items()}
+                # np.maximum, which hands a NaN on
+                largest[half, k] = np.maximum(largest[half, k], np.abs(exact).max())
+                for a, b in PAIRS:
+                    difference = np.abs(states[a] - states[b]).max()
+                    differences[a, b][half, k] = np.maximum(differences[a, b][half, k], difference)
+        del found, states  # before the next piece makes its own
     loud = largest > largest.max(1, keepdims=True) * 10 ** (QUIET_DB / 20)
     return {
         f"{a} - {b}": {
@@ -82,34 +92,45 @@ def compare(sound: Sound, spec: BankSpec, sample_rate: int) -> dict[str, dict[st
 
 
 def study(
-    paths: Sequence[Path], config: LabConfig, seconds: float, advance: Callable[[], None]
+    paths: Sequence[Path], config: LabConfig, seconds: float, advance: Callable[[float], None]
 ) -> tuple[dict[str, Any], Figure, str, list[str]]:
-    """Results, picture, table and notes; `advance` is called once per sound and bank."""
-    notes: list[str] = []
-    sounds = recordings(paths, config, seconds, notes) + made(config, min(seconds, 1.0))
-    banks = both_laws(config)
+    """Results, picture, table and notes; `advance` is called with parts that sum to 1 per sound and bank.
+
+    A recording may be of any length: it goes through in pieces, read again for each bank.
+    """
+    rate = config.sample_rate
+    found = [listen(path, rate, seconds) for path in paths]
+    notes = [f"{r.path.name}: {c}" for r in found for c in r.conversions]
+    sounds = made(config, min(seconds, 1.0))
     rows: list[dict[str, Any]] = []
-    for bank, spec in banks.items():
+    for bank, spec in both_laws(config).items():
+        for name, recording in zip(names(paths), found, strict=True):
+            count = -(-recording.frames // round(PIECE_S * rate))
+            size = recording.frames // count  # pieces of one length; at most count − 1 samples are left over
+            pairs = compare(counted(recording.windows(size, 0), count, advance), spec, rate)
+            rows.append({"bank": bank, "sound": name, "samples": count * size, "pieces": count, "pairs": pairs})
         for sound in sounds:
-            pairs = compare(sound, spec, config.sample_rate)
-            rows.append({"bank": bank, "sound": sound.name, "samples": len(sound.samples), "pairs": pairs})
-            advance()
-    worst = max(worse_half(r, p) for r in rows for p in r["pairs"])
+            pairs = compare([sound.samples], spec, rate)
+            rows.append({"bank": bank, "sound": sound.name, "samples": len(sound.samples), "pieces": 1, "pairs": pairs})
+            advance(1.0)
+    worst = float(np.max([worse_half(r, p) for r in rows for p in r["pairs"]]))
     results = {"target": TARGET, "worst": worst, "reached": worst <= TARGET, "rows": rows}
     return results, _draw(rows), _table(rows), notes
 
 
 def worse_half(row: dict[str, Any], pair: str) -> float:
     """The larger of a pair's two differences."""
-    return float(max(row["pairs"][pair]["forward"], row["pairs"][pair]["backward"]))
+    return float(np.maximum(row["pairs"][pair]["forward"], row["pairs"][pair]["backward"]))
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
+    """Largest differences, forward / backward, over the largest state of that half."""
     pairs = list(rows[0]["pairs"])
     lines = []
     for r in rows:
         alone = max(r["pairs"][p]["worst_oscillator"] for p in pairs)
-        lines.append([f"{r['sound']} ({r['bank']})", *(f"{worse_half(r, p):.1e}" for p in pairs), f"{alone:.1e}"])
+        halves = [f"{r['pairs'][p]['forward']:.1e} / {r['pairs'][p]['backward']:.1e}" for p in pairs]
+        lines.append([f"{r['sound']} ({r['bank']})", *halves, f"{alone:.1e}"])
     return markdown(["sound (bank, oscillators)", *pairs, "worst oscillator"], lines)
 
 

@@ -17,12 +17,13 @@ Recordings = Annotated[list[Path], typer.Argument(help="Recordings of any rate a
 @clear_errors
 def agreement(
     recordings: Recordings,
-    seconds: Annotated[float, typer.Option(min=0.1, max=2.5, help="Of the start of each.")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of the start of each.")] = 2.0,
     config: Config = None,
     results: Results = None,
 ) -> None:
     """Whether torch (both paths), Rust and float64 convolution give the same states; noise and impulses are added.
 
+    Recordings go through in pieces of 1 s, each from rest, so that any length can be asked for.
     Ends with code 1 if any difference is above 1e-4 of the largest state.
 
     Examples
@@ -35,9 +36,10 @@ def agreement(
     loaded = settings(config, results)
     with progress() as bar:
         task = bar.add_task("comparing", total=2 * (len(recordings) + 2))
-        found, figure, table, notes = study(recordings, loaded, seconds, lambda: bar.advance(task))
+        found, figure, table, notes = study(recordings, loaded, seconds, lambda part: bar.advance(task, part))
     for line in notes:
         note(line)
+    say("largest difference over the largest state, forward / backward half")
     say(table)
     asked = {"recordings": recordings, "seconds": seconds}
     written(report.save(loaded, "agreement", found, figure, settings=asked, notes=notes))
@@ -66,7 +68,7 @@ def lookahead(
     loaded = settings(config, results)
     with progress() as bar:
         task = bar.add_task("streaming", total=len(banks(loaded)) * len(recordings))
-        found, figure, table, notes = study(recordings, loaded, seconds, lambda: bar.advance(task))
+        found, figure, table, notes = study(recordings, loaded, seconds, lambda part: bar.advance(task, part))
     for line in notes:
         note(line)
     say("error of the backward half in dB, measured (theory); per bank (law or Q, oscillators) and sound")
@@ -83,8 +85,8 @@ def losses(
         list[str] | None, typer.Option("--loss", "-l", help="A loss by name; may be repeated. Without it, all.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of the clip's start.")] = 5.0,
-    noise_db: Annotated[float, typer.Option(help="White noise, so far below the clip.")] = 20.0,
-    gain_db: Annotated[float, typer.Option(help="A change of level.")] = -6.0,
+    noise_db: Annotated[float, typer.Option(min=-120, max=120, help="White noise, so far below the clip.")] = 20.0,
+    gain_db: Annotated[float, typer.Option(min=-120, max=120, help="A change of level.")] = -6.0,
     delay_samples: Annotated[int, typer.Option(help="A shift in time.")] = 1,
     config: Config = None,
     results: Results = None,
@@ -113,7 +115,7 @@ def losses(
             noise_db=noise_db,
             gain_db=gain_db,
             delay_samples=delay_samples,
-            advance=lambda: bar.advance(task),
+            advance=lambda part: bar.advance(task, part),
         )
     for line in notes:
         note(line)

@@ -58,7 +58,9 @@ def energies(z: F32) -> F64:
     return total
 
 
-def missed(x: F32, windows: Sequence[StreamingCSpace]) -> tuple[F64, F64]:
+def missed(
+    x: F32, windows: Sequence[StreamingCSpace], advance: Callable[[float], None] = lambda part: None
+) -> tuple[F64, F64]:
     """Energy of each window's error [shape=(windows, N)], and of the backward half itself [shape=(N,)]."""
     spec, sample_rate = windows[0].spec, windows[0].sample_rate
     n = spec.oscillators
@@ -72,17 +74,20 @@ def missed(x: F32, windows: Sequence[StreamingCSpace]) -> tuple[F64, F64]:
             own[: len(part)] = part
             live.reset()
             sum_ += energies(live.process(own)[:, 2 * n :] - whole)
+        advance(len(whole) / len(x))
     return error, energy
 
 
-def measure(sound: Sound, spec: BankSpec, sample_rate: int) -> list[dict[str, float]]:
+def measure(
+    sound: Sound, spec: BankSpec, sample_rate: int, advance: Callable[[float], None] = lambda part: None
+) -> list[dict[str, float]]:
     """For each window: measured and predicted error in dB of the backward half and of all states."""
     ahead = np.zeros(spec.oscillators)
     bank = spec.bank(sample_rate)
     for at in range(0, len(sound.samples), _CHUNK):
         ahead += energies(bank.process(np.ascontiguousarray(sound.samples[at : at + _CHUNK])))
     windows = [StreamingCSpace(spec, sample_rate, lookahead_ms=ms) for ms in WINDOWS_MS]
-    errors, energy = missed(sound.samples, windows)
+    errors, energy = missed(sound.samples, windows, advance)
     slowest = int(np.argmin(spec.poles(sample_rate)[0]))
     return [
         {
@@ -109,16 +114,16 @@ def banks(config: LabConfig) -> dict[str, BankSpec]:
 
 
 def study(
-    paths: Sequence[Path], config: LabConfig, seconds: float, advance: Callable[[], None]
+    paths: Sequence[Path], config: LabConfig, seconds: float, advance: Callable[[float], None]
 ) -> tuple[dict[str, Any], Figure, str, list[str]]:
-    """Results, picture, table and notes; `advance` is called once per sound and bank."""
+    """Results, picture, table and notes; `advance` is called with parts that sum to 1 per sound and bank."""
     notes: list[str] = []
     sounds = recordings(paths, config, seconds, notes)
     rows = []
     for bank, spec in banks(config).items():
         for sound in sounds:
-            rows.append({"bank": bank, "sound": sound.name, "windows": measure(sound, spec, config.sample_rate)})
-            advance()
+            windows = measure(sound, spec, config.sample_rate, advance)
+            rows.append({"bank": bank, "sound": sound.name, "windows": windows})
     return {"rows": rows}, _draw(rows), _table(rows), notes
 
 

@@ -6,9 +6,7 @@ changed sound. Terms that are large and terms that steer need not be the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,79 +16,37 @@ from numpy.typing import NDArray
 
 from ...plugins._errors import AudioError, ParameterError
 from .. import losses
-from ..audio import require_sound, stream_mono
 from ..config import LabConfig
 from .tables import markdown
+from .transform_sounds import Recording, counted, listen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 F32 = NDArray[np.float32]
 
-#: Losses are means over segments: with gradients, one of 1 s takes v1 past 1 GiB, torch included.
+#: Losses are means over segments: states with their gradients take 100 MB and more for one of this length.
 SEGMENT_S = 0.5
-SHORTEST_S = 0.1
+MOST_DB = 120.0
+#: Every segment is read with as much beside it.
+MOST_DELAY_S = 2
 #: Those that have a bank of their own keep it: the original's losses are shown as published.
 OWN_BANK = ("v1", "v2")
-
-
-@dataclass
-class Sound:
-    """What one pass over a recording tells; its samples are read again whenever they are needed."""
-
-    path: Path
-    sample_rate: int
-    seconds: float
-    frames: int
-    peak: float
-    #: Root of the mean square, at peak 1.
-    level: float
-    conversions: list[str]
-
-    def windows(self, size: int, reach: int) -> Iterator[F32]:
-        """Segments of `size` samples, one after the other, each with `reach` more samples either side.
-
-        Peak 1 over the whole; silence stands for what lies beyond the ends; a rest that does not fill a
-        segment is left out.
-        """
-        held = np.zeros(reach, np.float32)
-        left = self.frames // size
-        for block in chain(self._blocks(), [np.zeros(reach, np.float32)]):
-            held = np.concatenate([held, block])
-            while left and len(held) >= size + 2 * reach:
-                yield held[: size + 2 * reach]
-                held = held[size:]
-                left -= 1
-
-    def _blocks(self) -> Iterator[F32]:
-        for block in stream_mono(self.path, self.sample_rate, seconds=self.seconds):
-            yield block / np.float32(self.peak)
-
-
-def listen(path: Path, sample_rate: int, seconds: float) -> Sound:
-    """Length, peak and level of the first `seconds`. Raises FileError, AudioError for silence and too little."""
-    frames, peak, energy = 0, np.zeros(1, np.float32), 0.0
-    conversions: list[str] = []
-    for block in stream_mono(path, sample_rate, seconds=seconds, conversions=conversions):
-        frames += len(block)
-        peak = np.maximum(peak, np.abs(block).max())
-        energy += float(np.square(block, dtype=np.float64).sum())
-    shortest = round(SHORTEST_S * sample_rate)
-    if frames < shortest:
-        raise AudioError(f"{path}: {frames} samples are too short; at least {shortest} are needed")
-    require_sound(peak, str(path))
-    level = float(np.sqrt(energy / frames) / peak[0])
-    return Sound(path, sample_rate, seconds, frames, float(peak[0]), level, conversions)
 
 
 #: Makes the changed segment out of a window, its reach, and the number of the segment.
 Change = Callable[[F32, int, int], F32]
 
 
-def changes(sound: Sound, *, noise_db: float, gain_db: float, delay_samples: int, seed: int) -> dict[str, Change]:
+def changes(sound: Recording, *, noise_db: float, gain_db: float, delay_samples: int, seed: int) -> dict[str, Change]:
     """The changed copies by name: white noise so far below the whole clip's level, a gain, a delay."""
-    if not all(np.isfinite([noise_db, gain_db])):
-        raise ParameterError(f"noise_db is {noise_db}, gain_db {gain_db}; both must be finite")
+    for name, db in (("noise_db", noise_db), ("gain_db", gain_db)):
+        if not abs(db) <= MOST_DB:
+            raise ParameterError(f"{name} is {db}; {-MOST_DB:g} to {MOST_DB:g} dB can be used")
+    if abs(delay_samples) > MOST_DELAY_S * sound.sample_rate:
+        raise ParameterError(
+            f"delay_samples is {delay_samples}; at most {MOST_DELAY_S * sound.sample_rate:g} can be used"
+        )
     if abs(delay_samples) >= sound.frames:
         raise ParameterError(f"delay_samples is {delay_samples}; the clip has {sound.frames} samples")
     noise_level = sound.level * 10.0 ** (-noise_db / 20.0)
@@ -145,9 +101,9 @@ def study(
     noise_db: float,
     gain_db: float,
     delay_samples: int,
-    advance: Callable[[], None],
+    advance: Callable[[float], None],
 ) -> tuple[dict[str, Any], Figure, str, list[str]]:
-    """Results, picture, table and notes; `advance` is called once per loss and change.
+    """Results, picture, table and notes; `advance` is called with parts that sum to 1 per loss and change.
 
     The recording is read again for each of them: it may be of any length, and is never held.
     """
@@ -168,9 +124,9 @@ def study(
                 f"{loss.shortest_samples}; take a longer clip or a higher sample rate, or leave the loss out"
             )
         for title, change in copies.items():
-            found = terms(loss, sound.windows(size, reach), reach, change)
+            windows = counted(sound.windows(size, reach), sound.frames // size, advance)
+            found = terms(loss, windows, reach, change)
             rows += [{"loss": name, "change": title, "term": t, **v} for t, v in _shares(found).items()]
-            advance()
         del loss  # its tables, before the next one makes its own
     results = {"segments": sound.frames // size, "segment_samples": size, "rows": rows}
     return results, _draw(rows, list(copies)), _table(rows), notes

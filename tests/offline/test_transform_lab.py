@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from typer.testing import CliRunner
 from cspace.cli import app
 from cspace.offline.bank import BankSpec, bidirectional_states
 from cspace.offline.lab import lookahead
-from cspace.offline.lab.loss_terms import changes, listen, own
-from cspace.offline.lab.transform_sounds import Sound
+from cspace.offline.lab.loss_terms import changes, own
+from cspace.offline.lab.transform_sounds import Sound, listen, names
 from cspace.plugins import ParameterError
 from cspace.realtime.clip import clip
 
@@ -54,6 +56,15 @@ def test_agreement(lab: Any, tmp_path: Path) -> None:
     assert found["worst"] <= 1e-4
     assert {r["sound"] for r in found["rows"]} == {"song", "noise (made)", "impulses (made)"}
     assert {r["bank"] for r in found["rows"]} == {"Q 8, 8", "legacy, 64"}
+
+
+def test_agreement_takes_any_length_in_pieces(lab: Any, tmp_path: Path) -> None:
+    x = clip(2.0, RATE)[0]
+    sf.write(tmp_path / "long.wav", np.concatenate([x, 0 * x, 0.1 * x]), RATE, subtype="FLOAT")
+    result, folder = lab("agreement", tmp_path / "long.wav", "--seconds", 60)
+    assert result.exit_code == 0, result.output
+    rows = [r for r in written(folder, "agreement")["results"]["rows"] if r["sound"] == "long"]
+    assert [(r["pieces"], r["samples"]) for r in rows] == [(6, 48_000)] * 2
 
 
 def test_agreement_can_fail(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +146,32 @@ def test_changed_copies_are_what_they_say(tmp_path: Path, delay: int) -> None:
     assert np.allclose(delayed[: 9000 + min(delay, 0)], shifted[: 9000 + min(delay, 0)])
     with pytest.raises(ParameterError, match="delay_samples is 9600; the clip has 9600 samples"):
         changes(sound, noise_db=20.0, gain_db=6.0, delay_samples=9600, seed=1)
+    with pytest.raises(ParameterError, match="noise_db is nan; -120 to 120 dB can be used"):
+        changes(sound, noise_db=np.nan, gain_db=6.0, delay_samples=1, seed=1)
+    with pytest.raises(ParameterError, match="gain_db is 121; -120 to 120 dB can be used"):
+        changes(sound, noise_db=20.0, gain_db=121, delay_samples=1, seed=1)
+
+
+SHORT = {
+    "agreement": ["--seconds", 0.2],
+    "lookahead": ["--seconds", 0.2],
+    "losses": ["--seconds", 0.2, "-l", "cspace"],
+}
+
+
+@pytest.mark.parametrize("command", SHORT)
+def test_what_can_be_converted_is_and_the_conversion_is_noted(lab: Any, tmp_path: Path, command: str) -> None:
+    x = clip(0.2, 11_025).T.copy()
+    x[100:105, 1] = np.nan
+    x[200, 0] = np.inf
+    sf.write(tmp_path / "odd.wav", x, 11_025, subtype="FLOAT")
+    result, folder = lab(command, tmp_path / "odd.wav", *SHORT[command])
+    assert result.exit_code == 0, result.output
+    document = written(folder, "losses_odd" if command == "losses" else command)
+    for words in ("resampled from 11025 to 8000 Hz", "2 channels averaged to one", "6 NaN or Inf samples set to 0"):
+        assert words in result.stderr
+        assert f"odd.wav: {words}" in document["notes"]
+    assert "null" not in json.dumps(document["results"])  # NaN in the figures
 
 
 @pytest.mark.parametrize("command", ["agreement", "lookahead", "losses"])
@@ -145,10 +182,12 @@ def test_bad_clips_are_named_in_one_line(lab: Any, tmp_path: Path, command: str)
         ("silent.wav", "is silent"),
         ("short.wav", "50 samples are too short; at least 800"),
         ("none.wav", "no such file"),
+        ("lab.toml", "lab.toml: "),
     ):
         result, _ = lab(command, tmp_path / name)
         assert result.exit_code == 2, result.output
         assert words in result.stderr
+        assert len(result.stderr.strip().split("\n")) == 1
         assert "Traceback" not in result.output + result.stderr
     assert not (tmp_path / "out").exists()
 
@@ -161,3 +200,61 @@ def test_losses_that_need_more_or_do_not_exist(lab: Any, tmp_path: Path) -> None
     result, _ = lab("losses", tmp_path / "brief.wav", "-l", "v9")
     assert result.exit_code == 2
     assert "there is no loss 'v9'; there are cspace, cspace_l2" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value", "words"),
+    [
+        *((c, "--seconds", "inf", "seconds is inf; more than 0 is needed, and a finite number") for c in SHORT),
+        ("losses", "--delay-samples", "16001", "delay_samples is 16001; at most 16000 can be used"),
+        ("losses", "--delay-samples", "-8000", "delay_samples is -8000; the clip has 8000 samples"),
+    ],
+)
+def test_bad_settings_are_named_in_one_line(
+    lab: Any, tmp_path: Path, command: str, option: str, value: str, words: str
+) -> None:
+    sf.write(tmp_path / "ok.wav", clip(1.0, RATE)[0], RATE)
+    result, _ = lab(command, tmp_path / "ok.wav", option, value)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.strip() == f"cspace: {words}"
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_equal_files_have_their_folders() -> None:
+    assert names([Path("a/x.wav"), Path("b/x.wav"), Path("b/y.wav")]) == ["a/x", "b/x", "y"]
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(4 * 3600)
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("agreement", ["--seconds", "1200"]),
+        ("lookahead", ["--seconds", "1200"]),
+        ("losses", ["--seconds", "1200", "-l", "waveform", "-l", "cspace_spectral"]),
+        ("losses", ["--seconds", "5"]),  # every loss: its segments are as long for any recording
+    ],
+)
+def test_twenty_minutes_stay_under_a_gibibyte(tmp_path: Path, command: str, options: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    with sf.SoundFile(tmp_path / "long.wav", "w", 16_000, 2, "PCM_16") as file:
+        for _ in range(1200):
+            file.write(rng.uniform(-0.5, 0.5, (16_000, 2)))
+    asked = ["lab", command, str(tmp_path / "long.wav"), *options, "-r", str(tmp_path / "out")]
+    run = subprocess.run([sys.executable, "-c", MEASURED, *asked], capture_output=True, text=True, check=True)
+    peak = int(run.stdout.split()[-1])
+    print(f"{command} {' '.join(options)}: {peak} MiB")
+    assert peak < 1024
+
+
+# Not getrusage: its peak is inherited from the process that started this one.
+MEASURED = """
+import sys
+from cspace.cli import app
+try:
+    app(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code, end.code
+(line,) = [s for s in open("/proc/self/status") if s.startswith("VmHWM")]
+print(int(line.split()[1]) // 1024)
+"""
