@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..clitools import clear_errors, say
+from .eq.commands import register as register_eq
 
 app = typer.Typer(
     name="train",
@@ -15,6 +16,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Training of the models: seeded, resumable, with a log for TensorBoard.",
 )
+register_eq(app)
 
 
 @app.command("codec")

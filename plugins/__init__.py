@@ -10,6 +10,7 @@ from functools import cache
 from ._base import NativePlugin
 from ._errors import AudioError, CspaceError, MissingExtraError, ParameterError
 from ._hosted import HostedPlugin
+from .adaptive_eq import AdaptiveEq
 from .cspace import CSpace
 from .eq import Eq
 from .esn import Esn
@@ -20,6 +21,7 @@ from .mix import Mix
 from .onnx import OnnxStream
 
 __all__ = [
+    "AdaptiveEq",
     "AudioError",
     "CSpace",
     "CspaceError",
@@ -36,6 +38,7 @@ __all__ = [
     "ParameterError",
     "all_plugins",
     "by_name",
+    "composed_by_name",
     "hosted_by_name",
 ]
 
@@ -51,6 +54,12 @@ def by_name() -> dict[str, type[NativePlugin]]:
     names = set(__all__)
     found = {c.native_name: c for c in NativePlugin.__subclasses__() if c.__name__ in names}
     return {name: found[name] for name in NativePlugin.registry() if name in found}
+
+
+@cache
+def composed_by_name() -> dict[str, type[NativePlugin]]:
+    """Processors made of native ones and a control thread: name -> class, as in `type = "adaptive_eq"`."""
+    return {AdaptiveEq.native_name: AdaptiveEq}
 
 
 @cache

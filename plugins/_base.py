@@ -8,7 +8,7 @@ once, in Rust. Thread: control, for everything here.
 from __future__ import annotations
 
 import struct
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,23 @@ _PREPARED_BLOCK = 1024  # largest piece the core works on at once; outputs do no
 _STATE = struct.Struct("<4s16sdH")  # magic, processor, sample rate, channels
 
 
+class OfflineStage(Protocol):
+    """A processor in Python that gives back as many samples as it gets, without delay."""
+
+    @property
+    def tail_samples(self) -> int:
+        """How long sound goes on after the input ends."""
+        ...
+
+    def process(self, x: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """(channels, n) in and out, for any n."""
+        ...
+
+    def reset(self) -> None:
+        """Starts from silence."""
+        ...
+
+
 class NativePlugin:
     """Base of all native plugins: `class Gain(NativePlugin, native="gain")`.
 
@@ -38,6 +55,8 @@ class NativePlugin:
     """
 
     native_name: ClassVar[str] = ""
+    slot_name: ClassVar[str] = ""  # its name in a chain, if that is not the native one
+    staged: ClassVar[bool] = False  # offline it is more than its processor; see `offline_stage`
     info: ClassVar[_native.ProcessorInfo]
     _params: ClassVar[dict[str, _native.ParamInfo]] = {}
     _array_infos: ClassVar[dict[str, _native.ArrayInfo]] = {}
@@ -193,7 +212,15 @@ class NativePlugin:
             raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{near(name, self._params)}")
         super().__setattr__(name, value)
 
+    def check(self, name: str, value: Any) -> None:
+        """Raises ParameterError where `set_param` would, and changes nothing."""
+        to_native(self.native_name, self._param(name), value)
+
     # ---- control: life with an engine --------------------------------------------------------
+
+    def offline_stage(self, sample_rate: float, channels: int) -> OfflineStage | None:
+        """What takes its place in an engine that no device drives, if it is more than its processor."""
+        return None
 
     def _build(self) -> _native.Processor:
         """A new native processor with these settings, not prepared."""

@@ -29,6 +29,8 @@ def allowed(info: ParamInfo) -> str:
         return " or ".join(repr(c) for c in info["choices"])
     if info["scale"] == "toggle":
         return "true or false"
+    if info["scale"] == "text":
+        return "a text"
     whole = "whole numbers from " if info["scale"] == "int" else ""
     return f"{whole}{number(info['min'])} to {number(info['max'])} {info['unit']}".rstrip()
 
@@ -65,8 +67,10 @@ def to_native(owner: str, info: ParamInfo, value: Any) -> float:
 
 
 def to_python(info: ParamInfo, x: float) -> Value:
-    """What a property returns: bool for a toggle, str for a choice, int or float else."""
+    """What a property returns: bool for a toggle, str for a choice or text, int or float else."""
     scale = info["scale"]
+    if scale == "text":
+        return str(x)
     if scale == "choice":
         return info["choices"][int(x)]
     if scale == "toggle":

@@ -15,10 +15,11 @@ from ._base import NativePlugin
 class Eq(NativePlugin, native="eq"):
     """Low shelf, three bells and a high shelf in series, with knobs that can be swept.
 
-    Thirteen numbers make the curve, in the order of the adaptive EQ's data: G1 F1, G2 F2 Q2, G3 F3 Q3, G4 F4 Q4,
-    G5 F5. Each band is the second-order section of R. Bristow-Johnson's cookbook [1]_; shelves have
-    Q 0.7071; a fourteenth sets the output's level. While a knob moves, gains glide in dB and centres in octaves, sample by sample. With
-    all gains at 0 dB the output is the input, bit for bit.
+    Thirteen numbers make the curve, in the order of the adaptive EQ's data: G1 F1, G2 F2 Q2, G3 F3
+    Q3, G4 F4 Q4, G5 F5; a fourteenth sets the output's level. Each band is the second-order section
+    of R. Bristow-Johnson's cookbook [1]_; shelves have Q 0.7071. While a knob moves, gains glide in
+    dB and centres in octaves, sample by sample. With all gains at 0 dB the output is the input, bit
+    for bit.
 
     >>> from cspace.plugins import Eq
     >>> warm = Eq(low_gain_db=5.5, low_center_hz=290.0, high_gain_db=-1.4, high_center_hz=7_400.0)

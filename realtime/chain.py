@@ -18,7 +18,7 @@ from ..plugins._base import NativePlugin
 from ..plugins._hosted import HostedPlugin
 from .errors import AudioError, CspaceError, ParameterError, near
 from .link import Link
-from .slot import Slot, free_name, type_name
+from .slot import Slot, free_name, type_name, usual_name
 
 MAX_BLOCK = 1024  # of offline engines; longer buffers are cut to it
 
@@ -113,7 +113,7 @@ class Chain(MutableSequence[Any]):
             raise ParameterError(f"the chain has a processor {name!r} already")
         size = len(self._slots)
         index = max(0, index + size) if index < 0 else min(index, size)
-        slot = Slot(plugin, name or free_name(type_name(plugin), self.names), bypass)
+        slot = Slot(plugin, name or free_name(usual_name(plugin), self.names), bypass)
         done: list[Link] = []
         try:
             for link in self._links:
@@ -140,7 +140,7 @@ class Chain(MutableSequence[Any]):
             raise ParameterError(f"{value!r} is in the chain already; use copy.copy of it for a second one")
         others = [s.name for s in self._slots if s is not old]
         keeps = type_name(value) == old.type_name
-        new = Slot(value, old.name if keeps else free_name(type_name(value), others), old.bypass)
+        new = Slot(value, old.name if keeps else free_name(usual_name(value), others), old.bypass)
         index = self._slots.index(old)
         for link in self._links:
             link.replace(old, new, index)

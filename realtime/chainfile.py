@@ -144,7 +144,7 @@ class _Loader:
     def _add(self, chain: Chain, i: int, table: dict[str, Any]) -> None:
         kind = table.get("type")
         hosted = plugins.hosted_by_name()
-        kinds = [*plugins.by_name(), *hosted, "pedalboard", "vst3"]
+        kinds = [*plugins.by_name(), *plugins.composed_by_name(), *hosted, "pedalboard", "vst3"]
         if kind is None:
             raise self.fail("a processor needs a type", i)
         if not isinstance(kind, str) or kind not in kinds:
@@ -181,7 +181,7 @@ class _Loader:
             words = {w: self._text(table, i, w) for w in hosted.file_words}
             return self._set(hosted.from_file(words, self.folder), i, settings)
         else:
-            return self._set(plugins.by_name()[kind](), i, settings)
+            return self._set((plugins.by_name() | plugins.composed_by_name())[kind](), i, settings)
         for key, value in settings.items():
             with self._at(i, key):
                 set_external(plugin, key, value)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from ..plugins._params import to_native
 from .chain import Chain
 from .errors import ChainFileError, ParameterError, near
 from .presets import Presets, apply
@@ -108,7 +107,7 @@ class Control:
         self.knob(processor, name)
         native = slot.native
         if native is not None:
-            to_native(processor, native._param(name), value)
+            native.check(name, value)
 
     def set(self, processor: str, name: str, value: Value, *, time: int | None = None) -> None:
         """Sets a parameter, at sample `time` of the engine's clock where that is possible."""

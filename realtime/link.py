@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from .. import _native
+from ..plugins._base import OfflineStage
 from ..plugins.external import External, WorkerThread
 from .errors import CspaceError, ParameterError
 from .slot import Slot
@@ -71,7 +72,12 @@ class Link:
     def insert(self, index: int, slot: Slot) -> None:
         """Adds a slot; in the engine it fades in."""
         native = slot.native
-        if native is not None:
+        stage = None
+        if native is not None and not self.live:
+            stage = native.offline_stage(self.engine.sample_rate, self.engine.channels)
+        if stage is not None:
+            engine_id = self._insert_stage(index, slot, stage)
+        elif native is not None:
             core = native._build()
             engine_id = self._call(slot, lambda: self.engine.insert(self.offset + index, core))
             if self._bind:
@@ -81,6 +87,13 @@ class Link:
         self._ids[slot] = engine_id
         if slot.bypass:
             self._call(slot, lambda: self.engine.bypass(engine_id, True))
+
+    def _insert_stage(self, index: int, slot: Slot, stage: OfflineStage) -> int:
+        tail = stage.tail_samples
+        return self._call(
+            slot,
+            lambda: self.engine.insert_inline(self.offset + index, stage.process, 0, tail, slot.name, stage.reset),
+        )
 
     def _insert_external(self, index: int, slot: Slot) -> int:
         stage = slot.external(self.engine.sample_rate, self.engine.channels)
@@ -114,7 +127,8 @@ class Link:
     def replace(self, old: Slot, new: Slot, index: int) -> None:
         """Puts `new` where `old` is; between native plugins of one type the slot keeps its taps."""
         a, b = old.native, new.native
-        if a is None or b is None or a.native_name != b.native_name:
+        staged = not self.live and b is not None and b.staged
+        if a is None or b is None or a.native_name != b.native_name or staged:
             self.insert(index, new)
             self.remove(old)
             return

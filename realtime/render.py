@@ -214,6 +214,8 @@ def _timed_events(link: Link, automation: Iterable[Event], rate: float) -> list[
         if slot is None or native is None:
             raise ParameterError(f"automation of {address!r}: the chain has no native processor {name!r}")
         info = native._param(param)
+        if native.staged:
+            raise ParameterError(f"automation of {address!r}: a {native.native_name} decides by itself; automate an eq")
         if info["setup"]:
             raise ParameterError(f"automation of {address!r}: this rebuilds the processor and cannot be timed")
         if not 0.0 <= at < 1e9:

@@ -76,6 +76,11 @@ def type_name(plugin: Any) -> str:
     return plugin.native_name if isinstance(plugin, NativePlugin) else external_name(plugin)
 
 
+def usual_name(plugin: Any) -> str:
+    """The name a plugin gets in a chain if it is free and nobody asks for another."""
+    return (plugin.slot_name if isinstance(plugin, NativePlugin) else "") or type_name(plugin)
+
+
 def free_name(wanted: str, taken: Iterable[str]) -> str:
     """`wanted`, or with the first number from 2 that is free."""
     wanted = re.sub(r"[^a-z0-9_-]", "_", wanted.lower())[:28].lstrip("_-") or "plugin"

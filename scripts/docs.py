@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cspace import _native
-from cspace.plugins import hosted_by_name
+from cspace.plugins import composed_by_name, hosted_by_name
 from cspace.plugins._params import allowed, number, to_python
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +31,8 @@ rebuild the processor and cross-fade to it; all others move while it plays.
 def reference() -> str:
     """The whole page."""
     parts = [HEAD]
-    for info in [*_native.processors(), *(c.info for c in hosted_by_name().values())]:
+    python_side = [*composed_by_name().values(), *hosted_by_name().values()]
+    for info in [*_native.processors(), *(c.info for c in python_side)]:
         parts += [f"\n## {info['name']}\n\n{info['doc']}\n", *table(info)]
         for title, things in (("Taps", info["taps"]), ("Arrays", info["arrays"])):
             if things:

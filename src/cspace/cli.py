@@ -20,6 +20,7 @@ from . import __version__
 from .clitools import clear_errors, note, out, progress, say
 from .export.cli import app as export_app
 from .offline.codec.cli import app as codec_app
+from .offline.eq.cli import app as eq_app
 from .offline.index.cli import app as index_app
 from .offline.ksom.cli import app as ksom_app
 from .offline.lab.cli import app as lab_app
@@ -40,6 +41,7 @@ app = typer.Typer(
 
 app.add_typer(lab_app)
 app.add_typer(export_app)
+app.add_typer(eq_app)
 app.add_typer(ksom_app)
 app.add_typer(index_app)
 app.add_typer(train_app)
@@ -319,10 +321,11 @@ def plugins(
         cspace plugins eq
     """
     from . import _native
-    from .plugins import hosted_by_name
+    from .plugins import composed_by_name, hosted_by_name
     from .realtime.errors import ParameterError, near
 
-    listed = {p["name"]: p for p in [*_native.processors(), *(c.info for c in hosted_by_name().values())]}
+    python_side = [*composed_by_name().values(), *hosted_by_name().values()]
+    listed = {p["name"]: p for p in [*_native.processors(), *(c.info for c in python_side)]}
     if name is not None and name not in listed:
         raise ParameterError(
             f"there is no processor {name!r}{near(name, listed) or '; there are ' + ', '.join(listed)}"

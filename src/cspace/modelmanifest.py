@@ -27,6 +27,7 @@ RESERVED = frozenset(
     package wet drop_rate drop_seed conceal spare_ms
     type name bypass class path plugin_name
     process reset tap update take info latency_samples tail_samples native_name save_state load_state to_dict manifest
+    check offline_stage slot_name staged
     file_words from_file get_array get_param registry set_array set_param to_file
     """.split()  # noqa: SIM905 - a column of quoted words is harder to read
 )

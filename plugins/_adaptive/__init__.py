@@ -1,0 +1,1 @@
+"""What the adaptive EQ is made of: curves, the model, long-term spectra, the decision, the live thread."""
