@@ -24,6 +24,7 @@ BENCHES = {
     "chain": ".chain",
     "neural": ".neural",
     "jack": ".jack_gil",
+    "index": ".index",
     "instructions": ".instructions",
 }
 OUT = Path(__file__).parent / "out"
