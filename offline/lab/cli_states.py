@@ -107,6 +107,7 @@ def landscape(
     window: Annotated[int, typer.Option(help="Samples compared.")] = 4096,
     tuning: Annotated[int, typer.Option(help="Further windows on which a bank is chosen; 0: no tuning.")] = 20,
     magnitudes: Annotated[bool, typer.Option(help="Try magnitudes of states in the tuning too (slower).")] = True,
+    page: Annotated[Path | None, typer.Option(help="A Markdown page whose marked section gets the tables.")] = None,
     config: Config = None,
     results: Results = None,
 ) -> None:
@@ -117,7 +118,8 @@ def landscape(
         cspace lab landscape data/recordings/speech data/recordings/music
     """
     from . import report
-    from .landscape_study import Asked, study
+    from .landscape_study import Asked, study, tables
+    from .markdown import put_section
 
     loaded = settings(config, results)
     asked = Asked(clips, positions, None if same else noise_db, window, tuning, magnitudes)
@@ -127,16 +129,9 @@ def landscape(
         for r in found["tried"][:5]:
             say(f"  {r['part']:10} Q {r['q']:<4g} from {r['low_hz']:<3g} Hz, weight f^-{r['tilt']:g}: "
                 f"reach {r['reach_samples']:g}, first failure {r['first_failure_median']:g}")  # fmt: skip
-    say(f"{len(found['positions'])} held-out positions; samples at {loaded.sample_rate} Hz, median [quartiles]")
-    say(f"{'':20}{'95 % right up to':>17}{'first wrong direction':>25}{'basin width':>24}{'far/floor':>10}  "
-        "CSpace against it: direction, basin")  # fmt: skip
-    for name, r in found["criteria"].items():
-        spans = [f"{r[f'{k}_median']:.1f} [{r[f'{k}_q1']:.1f}, {r[f'{k}_q3']:.1f}]" for k in ("first_failure", "width")]
-        verdicts = [r.get(f"cspace_against_it_{k}", {"verdict": "—"})["verdict"] for k in ("first_failure", "width")]
-        say(f"{name:20}{r['reach_samples']:17g}{spans[0]:>25}{spans[1]:>24}{r['contrast_median']:10.3g}  "
-            f"{verdicts[0]}, {verdicts[1]}")  # fmt: skip
-    for r in found["criteria"].values():
-        say(f"  {r['name']}: {r['label']}")
+    title = f"{len(found['positions'])} held-out positions, {window} samples at {loaded.sample_rate} Hz; {notes[0]}."
+    text = f"{title}\n\n{tables(found)}"
+    say(text)
     asked_for = {
         "clips": [c.name for c in clips],
         "positions": positions,
@@ -145,8 +140,11 @@ def landscape(
         "tuning": tuning,
         "magnitudes": magnitudes,
     }
-    name = "landscape_" + "_".join(c.stem for c in clips)
+    name = "landscape_" + "_".join(c.stem for c in clips) + ("_same" if same else "")
     written(report.save(loaded, name, found, figure, settings=asked_for, notes=notes))
+    if page:
+        put_section(page, "landscape-same" if same else "landscape", text)
+        written([page])
 
 
 @app.command()

@@ -10,6 +10,7 @@ among them; it computed no gradient, and its basin width was always 0 (defect 12
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,10 @@ TAPER = 512
 #: Windows quieter than this below the recording's loudest sample are no positions.
 QUIET_DB = -30.0
 RIGHT = 0.95
+#: So near that noise alone may move a minimum there: left out of the second, milder figure of direction.
+NEAR = 4.0
+#: Edges of the ranges of distance by which directions are counted, samples.
+RANGES = (0.0, 4.0, 16.0, 64.0, 256.0, 512.0)
 
 
 @dataclass
@@ -183,17 +188,32 @@ def direction_figures(slopes: F64, distances: F64) -> dict[str, Any]:
     `reach_samples`: the largest distance up to which, at every distance looked at, at least 95 % of
     positions and sides point home (0 if not even the nearest). `first_failure_samples`: per position,
     the nearest distance at which either side points away (the farthest looked at if none does).
+    `first_failure_past_4_samples`: the same with the nearest 4 samples left out, so that a minimum a
+    little off, which noise alone can bring, is not held against a criterion. `share_by_range`: of all
+    directions in each of RANGES, how many are right.
     """
     home = points_home(slopes)
     share = home.mean(axis=(0, 2))
-    reach = 0.0
-    for distance, right in zip(distances, share, strict=True):
-        if right < RIGHT:
-            break
-        reach = float(distance)
+    wrong = np.flatnonzero(share < RIGHT)
+    upto = int(wrong[0]) if len(wrong) else len(share)
+    reach = float(distances[upto - 1]) if upto else 0.0
     fine: NDArray[np.bool_] = np.all(home, axis=2)
-    first = np.where(np.all(fine, axis=1), distances[-1], distances[np.argmin(fine, axis=1)])
-    return {"reach_samples": reach, "share": share, "first_failure_samples": first, **spread("first_failure", first)}
+    first = _first_wrong(fine, distances)
+    past = _first_wrong(fine | (distances <= NEAR), distances)
+    ranges = [share[(distances > a) & (distances <= b)] for a, b in itertools.pairwise(RANGES)]
+    return {
+        "reach_samples": reach,
+        "share": share,
+        "share_by_range": [float(np.mean(r)) if len(r) else float("nan") for r in ranges],
+        "first_failure_samples": first,
+        "first_failure_past_4_samples": past,
+        **spread("first_failure", first),
+        **spread("first_failure_past_4", past),
+    }
+
+
+def _first_wrong(fine: NDArray[np.bool_], distances: F64) -> F64:
+    return np.where(np.all(fine, axis=1), distances[-1], distances[np.argmin(fine, axis=1)])
 
 
 def basin_figures(losses: F64, distances: F64) -> dict[str, Any]:

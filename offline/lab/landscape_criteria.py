@@ -187,6 +187,16 @@ class MultiScale(Criterion):
         ).sum(0)
 
 
+class MultiScaleMagnitude(MultiScale):
+    """The same without its logarithms, whose slopes in quiet bins are noise: what is best of it here."""
+
+    name, label = "multi_scale_magnitude", "multi-scale spectral, magnitudes only"
+
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Sum over sizes of the magnitudes' L1 means."""
+        return torch.stack([(p - q).abs().mean((1, 2)) for p, q in zip(a, b, strict=True)]).sum(0)
+
+
 class MultiResolution(MultiScale):
     """Spectral convergence and log-magnitude L1 at three resolutions (Yamamoto et al., "Parallel WaveGAN", 2020).
 
@@ -226,4 +236,4 @@ class LogMel(Criterion):
 
 def rivals(sample_rate: float) -> list[Criterion]:
     """What CSpace is compared with."""
-    return [MultiScale(), MultiResolution(), LogMel(sample_rate), Waveform()]
+    return [MultiScale(), MultiScaleMagnitude(), MultiResolution(), LogMel(sample_rate), Waveform()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from . import landscape_tune
 from .landscape import (
     F64,
     FARTHEST,
+    RANGES,
     Place,
     basin_figures,
     both_ways,
@@ -30,6 +32,7 @@ from .landscape import (
     split_sides,
 )
 from .landscape_criteria import Criterion, States, WeightedWaveform, rivals
+from .tables import markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +41,12 @@ if TYPE_CHECKING:
 WINDOW = 4096
 LEAST_WINDOW = 2048
 _DRAWS = 2000
+#: Figures of each position that have a verdict, and their words.
+KINDS = {
+    "first_failure": "first wrong direction",
+    "first_failure_past_4": "the same past 4 samples",
+    "width": "basin width",
+}
 
 
 @dataclass
@@ -129,7 +138,7 @@ def study(asked: Asked, config: LabConfig) -> tuple[dict[str, Any], Figure, list
             if tuning:
                 copies = [changed_copy(p, window, asked.noise_db, rng) for p in tuning]
                 task = bar.add_task("banks", total=None)
-                best, tried = landscape_tune.tune(
+                bests, tried = landscape_tune.tune(
                     tuning,
                     copies,
                     distances[::3],
@@ -139,10 +148,13 @@ def study(asked: Asked, config: LabConfig) -> tuple[dict[str, Any], Figure, list
                     magnitudes=asked.magnitudes,
                     tick=lambda done, total: bar.update(task, completed=done, total=total),
                 )
-                spec, tilt = BankSpec.model_validate(best["spec"]), best["tilt"]
-                label = f"CSpace {best['part']}, best on tuning positions ({_words(spec, tilt)})"
-                makers.insert(0, lambda: landscape_tune.build(best, rate, window, "cspace_tuned", label))
-                by_filter = "waveform L2 through that bank's filter"
+                for best in reversed(bests):
+                    words = _words(BankSpec.model_validate(best["spec"]), best["tilt"])
+                    name, label = f"cspace_{best['part']}", f"CSpace {best['part']}, tuned ({words})"
+                    makers.insert(0, lambda b=best, n=name, x=label: landscape_tune.build(b, rate, window, n, x))  # type: ignore[misc]
+                    if best["part"] == "states":
+                        spec, tilt = BankSpec.model_validate(best["spec"]), best["tilt"]
+                by_filter = "waveform L2 through the tuned states' filter"
                 makers.append(lambda: WeightedWaveform("waveform_weighted", by_filter, spec, rate, window, tilt))
             makers += [lambda c=c: c for c in rivals(rate)]  # type: ignore[misc]
             copies = [changed_copy(p, window, asked.noise_db, rng) for p in held_out]
@@ -158,10 +170,11 @@ def study(asked: Asked, config: LabConfig) -> tuple[dict[str, Any], Figure, list
                 del criterion
     finally:
         torch.set_num_threads(threads)
-    ours = rows["cspace_tuned" if tuning else "cspace"]
+    # The first row: what won on the tuning positions, or the settings' bank without tuning.
+    ours = next(iter(rows.values()))
     for name, row in rows.items():
         if row is not ours:
-            for kind in ("first_failure", "width"):
+            for kind in KINDS:
                 row[f"cspace_against_it_{kind}"] = verdict(ours[f"{kind}_samples"], row[f"{kind}_samples"], seed)
         row["name"] = name
     results = {
@@ -180,6 +193,33 @@ def _row(label: str, curves: list[tuple[F64, F64]], distances: F64) -> dict[str,
     sides = split_sides(losses / row["far"][:, None])
     both = sides.transpose(0, 2, 1).reshape(-1, len(distances))
     return row | {"loss_over_far": np.percentile(both, [25, 50, 75], axis=0)}
+
+
+def tables(found: dict[str, Any]) -> str:
+    """The study's figures as Markdown: distances, directions by range, verdicts."""
+    rows = found["criteria"]
+    ours = next(iter(rows.values()))
+    first, second, third = [], [], []
+    for row in rows.values():
+        spans = [f"{row[f'{k}_median']:.1f} [{row[f'{k}_q1']:.1f}, {row[f'{k}_q3']:.1f}]" for k in KINDS]
+        first.append([row["label"], f"{row['reach_samples']:g}", *spans, f"{row['contrast_median']:.3g}"])
+        second.append([row["label"], *(f"{100 * s:.0f}" for s in row["share_by_range"])])
+        if row is not ours:
+            third.append([row["label"], *(_outcome(row[f"cspace_against_it_{k}"]) for k in KINDS)])
+    ranges = [f"{a:g}–{b:g}" for a, b in itertools.pairwise(RANGES)]
+    return "\n\n".join([
+        "Samples; median [quartiles] over positions:",
+        markdown(["criterion", "95 % right up to", *KINDS.values(), "far/floor"], first),
+        "Gradients that point home, %, by distance in samples:",
+        markdown(["criterion", *ranges], second),
+        f"{ours['label']} against each: verdict, mean difference and its 95 % interval, samples:",
+        markdown(["against", *KINDS.values()], third),
+    ])  # fmt: skip
+
+
+def _outcome(found: dict[str, Any]) -> str:
+    low, high = found["interval_95"]
+    return f"{found['verdict']}, {found['mean_difference_samples']:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _words(spec: BankSpec, tilt: float) -> str:

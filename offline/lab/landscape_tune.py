@@ -57,10 +57,11 @@ def tune(
     *,
     magnitudes: bool = True,
     tick: Callable[[int, int], None] | None = None,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The setting that points home from farthest, and a row for each tried.
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The settings that point home from farthest, and a row for each tried.
 
-    Order of merit: reach at 95 % of positions and sides, then median of the first failures.
+    Of states and of magnitudes the best each, the better one first. Order of merit: reach at 95 % of
+    positions and sides, then median of the first failures.
     """
     tried = settings(base, magnitudes=magnitudes)
     shifts = both_ways(distances)
@@ -90,5 +91,6 @@ def tune(
         })  # fmt: skip
         if tick:
             tick(k + 1, len(tried))
-    best = max(range(len(rows)), key=lambda i: (rows[i]["reach_samples"], rows[i]["first_failure_median"]))
-    return tried[best], rows
+    order = sorted(range(len(rows)), key=lambda i: (-rows[i]["reach_samples"], -rows[i]["first_failure_median"]))
+    best = {tried[i]["part"]: tried[i] for i in reversed(order)}
+    return sorted(best.values(), key=lambda s: order.index(tried.index(s))), rows

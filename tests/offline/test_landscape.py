@@ -71,7 +71,7 @@ def test_state_distance_is_a_waveform_distance_through_one_filter() -> None:
     assert float(by_states / by_filter) == pytest.approx(1.0, rel=1e-6)
 
 
-@pytest.mark.parametrize("k", range(7))
+@pytest.mark.parametrize("k", range(8))
 def test_slopes_are_those_of_finite_differences(k: int) -> None:
     bank = BankSpec(oscillators=12)
     criterion = [
@@ -113,6 +113,13 @@ def test_figures_of_a_known_landscape() -> None:
     some[1, s < 0] *= -1
     assert ls.direction_figures(some, d)["reach_samples"] == d[-1]
     some[2, s < 0] *= -1
+    # Wrong at 2 samples only: past 4 nothing is.
+    near = np.where(np.abs(s) == 2.0, -s, s)[None]
+    only_near = ls.direction_figures(near, d)
+    assert only_near["first_failure_median"] == 2.0
+    assert only_near["first_failure_past_4_median"] == d[-1]
+    assert only_near["share_by_range"][1:] == [1.0] * 4
+    assert 0.5 < only_near["share_by_range"][0] < 1.0
     assert ls.direction_figures(some, d)["reach_samples"] == 0.0
 
 
@@ -121,7 +128,7 @@ def test_a_sine_points_home_for_half_a_period() -> None:
     t = np.arange(WINDOW + 2 * ls.MARGIN)
     tone = np.sin(2 * np.pi * t / 100.0)
     d = np.arange(1.0, 100.0)
-    for criterion in (rivals(RATE)[3], States("s", "", BankSpec(oscillators=16), RATE, WINDOW)):
+    for criterion in (rivals(RATE)[-1], States("s", "", BankSpec(oscillators=16), RATE, WINDOW)):
         slopes = ls.curve(criterion, tone, tone, ls.both_ways(d), WINDOW)[1][None]
         assert ls.direction_figures(slopes, d)["first_failure_median"] == pytest.approx(50, abs=4)
 
@@ -167,7 +174,8 @@ def test_noise_stays_within_the_recordings_band() -> None:
 
 def test_study_and_command(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "lab.toml").write_text("[bank]\noscillators = 8\n")
-    args = ["landscape", str(clip), "--positions", "3", "--tuning", "2", "--no-magnitudes", "--window", "2048"]
+    args = ["landscape", str(clip), "--positions", "3", "--tuning", "2", "--no-magnitudes", "--window", "2048",
+            "--page", str(tmp_path / "page.md")]  # fmt: skip
     result = CliRunner().invoke(app, ["lab", *args, "-c", str(tmp_path / "lab.toml"), "-r", str(tmp_path)])
     assert result.exit_code == 0, result.stderr
     data = json.loads((tmp_path / "landscape_clip.json").read_text())["results"]
@@ -175,11 +183,14 @@ def test_study_and_command(clip: Path, tmp_path: Path) -> None:
     assert not {p["start"] for p in data["positions"]} & {p["start"] for p in data["tuning_positions"]}
     rows = data["criteria"]
     spectral = {"multi_scale", "multi_resolution", "log_mel"}
-    assert spectral | {"cspace", "cspace_tuned", "cspace_legacy", "waveform"} <= set(rows)
+    assert spectral | {"cspace", "cspace_states", "cspace_legacy", "waveform"} <= set(rows)
     for row in rows.values():
         assert min(row["floor"]) > 0  # a changed copy: nothing is 0
         assert len(row["width_samples"]) == len(row["first_failure_samples"]) == 3
     assert "held-out positions" in result.stdout
+    page = (tmp_path / "page.md").read_text()
+    assert page.startswith("<!-- landscape:begin -->\n3 held-out positions, 2048 samples")
+    assert page.count("| log-mel") == 3
     assert (tmp_path / "landscape_clip.png").stat().st_size > 20_000
 
 
