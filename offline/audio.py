@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,18 +46,18 @@ def stream_mono(
     block: int = 65536,
     seconds: float | None = None,
     conversions: list[str] | None = None,
-) -> Iterator[F32]:
+) -> Generator[F32]:
     """Mono float32 blocks of a file at `sample_rate`, of any length in bounded memory.
 
     Channels are averaged, the rate is changed by soxr (VHQ), NaN and Inf become 0; `conversions`
-    receives what was done, in words, when the last block has been given.
+    receives what was done, in words, when the last block has been given or the reading is left.
 
     Raises FileError for what cannot be read, ParameterError for `seconds` that are not a length.
     """
     if seconds is not None and not 0.0 < seconds < np.inf:
         raise ParameterError(f"seconds is {seconds}; more than 0 is needed, and a finite number")
     said = conversions if conversions is not None else []
-    with Reader(path) as file:
+    with Reader(path) as file, _bad_samples_said(file, said):
         left = None if seconds is None else round(seconds * file.sample_rate)
         change: Any = None
         if file.sample_rate != sample_rate:
@@ -79,6 +80,14 @@ def stream_mono(
             rest = change.resample_chunk(np.zeros(0, np.float32), last=True)
             if len(rest):
                 yield rest
+
+
+@contextlib.contextmanager
+def _bad_samples_said(file: Reader, said: list[str]) -> Iterator[None]:
+    """Says how many samples were mended, at the end and where a caller stops early."""
+    try:
+        yield
+    finally:
         if file.bad_samples:
             said.append(f"{file.bad_samples} NaN or Inf samples set to 0")
 

@@ -124,6 +124,8 @@ def landscape(
     loaded = settings(config, results)
     asked = Asked(clips, positions, None if same else noise_db, window, tuning, magnitudes)
     found, figure, notes = study(asked, loaded)
+    for line in notes[1:]:
+        note(line)
     if found["tried"]:
         say(f"banks on {len(found['tuning_positions'])} tuning positions, best first (of {len(found['tried'])}):")
         for r in found["tried"][:5]:

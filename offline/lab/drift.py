@@ -59,12 +59,16 @@ def made_sound(seconds: float, sample_rate: int, seed: int) -> Iterator[F32]:
         at, left = at + n, left - n
 
 
-def tiled(path: Path, seconds: float, sample_rate: int) -> Iterator[F32]:
-    """A recording, again and again until `seconds` have passed; raises AudioError where it is silent."""
+def tiled(path: Path, seconds: float, sample_rate: int, conversions: list[str] | None = None) -> Iterator[F32]:
+    """A recording, again and again until `seconds` have passed; raises AudioError where it is silent.
+
+    `conversions` receives what the first reading changed, in words.
+    """
     left, peak = round(seconds * sample_rate), 0.0
     while left > 0:
         got = 0
-        for block in stream_mono(path, sample_rate):
+        reading = stream_mono(path, sample_rate, conversions=conversions)
+        for block in reading:
             part = block[:left]
             got += len(part)
             left -= len(part)
@@ -72,6 +76,8 @@ def tiled(path: Path, seconds: float, sample_rate: int) -> Iterator[F32]:
             yield part
             if left == 0:
                 break
+        reading.close()
+        conversions = None
         if got == 0:
             raise AudioError(f"{path}: has no samples")
         if peak < 10 ** (SILENCE_DB / 20):

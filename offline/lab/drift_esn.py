@@ -35,15 +35,17 @@ _STEP = 4096
 class Stretch:
     """Sound and float32 states of a part of the run: the run-in's sound, then sound with states."""
 
-    def __init__(self, begin: int, run_in: int, length: int):
+    def __init__(self, begin: int, run_in: int, length: int, nodes: int):
         self.begin, self.first, self.stop = begin, begin + run_in, begin + run_in + length
-        self.sound: list[F32] = []
-        self.states: list[F32] = []
+        self.sound: F32 = np.zeros(run_in + length, np.float32)
+        self.states: F32 = np.zeros((length, nodes), np.float32)
 
     def take(self, at: int, x: F32, states: F32) -> None:
         """Keeps what belongs here of a chunk that begins at sample `at`."""
-        self.sound.append(x[max(self.begin - at, 0) : max(self.stop - at, 0)])
-        self.states.append(states[max(self.first - at, 0) : max(self.stop - at, 0)].copy())
+        for kept, new, first in ((self.sound, x, self.begin), (self.states, states, self.first)):
+            part = new[max(first - at, 0) : max(self.stop - at, 0)]
+            begin = max(at - first, 0)
+            kept[begin : begin + len(part)] = part
 
 
 def compare(
@@ -59,11 +61,11 @@ def compare(
     total = round(seconds * sample_rate)
     first_length = min(total, round(START_S * sample_rate))
     run_in, length = round(RUN_IN_S * sample_rate), round(COMPARED_S * sample_rate)
-    first = Stretch(0, 0, first_length)
+    first = Stretch(0, 0, first_length, spec.nodes)
     later: list[Stretch] = []
     if total >= first_length + run_in + length:
         begins = np.linspace(first_length - run_in, total - run_in - length, STRETCHES + 1)[1:]
-        later = [Stretch(int(b), run_in, length) for b in begins]
+        later = [Stretch(int(b), run_in, length, spec.nodes) for b in begins]
     esn = network(spec)
     at, largest, square, half_a_chunk = 0, 0.0, np.zeros(spec.nodes), CHUNK // 2
     for x in even(sound, half_a_chunk):
@@ -78,23 +80,28 @@ def compare(
     errors = Errors()
     rms = np.sqrt(square / max(at, 1))
     left_over = 0.0
-    for group in ([first], later):
+    compared_s = START_S + STRETCHES * COMPARED_S if later else first_length / sample_rate
+    groups = [[first], later]
+    del first  # hundreds of MB, let go of before the others are judged
+    while groups:
+        group = groups.pop(0)
         if group:
             left_over = max(left_over, _judge(group, esn, errors, rms, sample_rate))
+        del group
     figures = {
         "achieved_radius": esn.achieved_radius,
         "largest_state": largest,
         "seconds": at / sample_rate,
         "reference_run_in_effect": left_over,
-        "compared_s": len(errors.seconds) * COMPARED_S if not later else START_S + STRETCHES * COMPARED_S,
+        "compared_s": compared_s,
     }
     return errors, figures
 
 
 def _judge(group: list[Stretch], esn: Any, errors: Errors, rms: F64, sample_rate: int) -> float:
     """Adds one bin per stretch (or per 10 s of a long one); returns what the reference's start is worth."""
-    x = np.stack([np.concatenate(s.sound) for s in group], axis=1).astype(np.float64)
-    got = [np.concatenate(s.states) for s in group]
+    x = np.stack([s.sound for s in group], axis=1)
+    got = [s.states for s in group]
     run_in = group[0].first - group[0].begin
     runs = 2 if run_in else 1
     x = np.concatenate([x] * runs, axis=1)
@@ -107,7 +114,7 @@ def _judge(group: list[Stretch], esn: Any, errors: Errors, rms: F64, sample_rate
     counts = np.zeros(shape[1])
     effect = 0.0
     for at in range(0, len(x), _STEP):
-        states = reference_states(esn, x[at : at + _STEP], state)
+        states = reference_states(esn, x[at : at + _STEP].astype(np.float64), state)
         state = states[-1]
         inside = states[max(run_in - at, 0) :]
         if not len(inside):

@@ -44,8 +44,8 @@ def study(
         raise ParameterError(f"seconds is {seconds:g}; drift is looked for over {LEAST_S:.0f} s to 48 h")
     rate = config.sample_rate
 
-    def sound() -> Iterator[F32]:
-        return drift.tiled(clip, seconds, rate) if clip else drift.made_sound(seconds, rate, config.seed)
+    def sound(conversions: list[str] | None = None) -> Iterator[F32]:
+        return drift.tiled(clip, seconds, rate, conversions) if clip else drift.made_sound(seconds, rate, config.seed)
 
     def opening(length: float) -> F32:
         wanted = round(length * rate)
@@ -53,6 +53,7 @@ def study(
         return next(x for x in have if len(x) >= wanted)[:wanted]
 
     results: dict[str, Any] = {"target": drift.TARGET, "seconds": seconds}
+    notes: list[str] = []
     with progress() as bar:
 
         def ticker(words: str) -> Callable[[float], None]:
@@ -60,7 +61,7 @@ def study(
             return lambda done: bar.update(task, completed=done)
 
         results["reference_check"] = drift.reference_check(opening(3.0), config.bank, rate)
-        runs = drift.compare(sound(), config.bank, rate, ticker("bank"))
+        runs = drift.compare(sound(notes), config.bank, rate, ticker("bank"))
         contenders = dict(runs)
         forgetting: list[dict[str, Any]] = []
         if esn:
@@ -94,7 +95,8 @@ def study(
         for row in forgetting
     ]
     control = results["float32_poles"]
-    notes = [] if clip else [f"made sound: noise in bursts, gliding tones and pauses, seed {config.seed}"]
+    if not clip:
+        notes.append(f"made sound: noise in bursts, gliding tones and pauses, seed {config.seed}")
     if control["holds"]:
         notes.append(
             "the negative control (poles rounded to float32) passes too: with this bank the test says nothing; "

@@ -11,6 +11,7 @@ among them; it computed no gradient, and its basin width was always 0 (defect 12
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +69,20 @@ def both_ways(distances: F64) -> F64:
 
 
 def find_places(
-    paths: Sequence[Path], count: int, window: int, sample_rate: int, seed: int, tick: Callable[[], None] | None = None
+    paths: Sequence[Path],
+    count: int,
+    window: int,
+    sample_rate: int,
+    seed: int,
+    tick: Callable[[], None] | None = None,
+    conversions: Counter[str] | None = None,
 ) -> list[Place]:
     """`count` seeded positions where there is sound, spread evenly over the recordings in a random order.
 
     A recording is read once, in bounded memory: of its windows, which do not overlap, those within
     30 dB of the loudest sample so far stand for choice, and as many as wanted are kept by reservoir
-    sampling. Raises AudioError if the recordings have too few such windows.
+    sampling. `conversions` counts the files by what was changed. Raises AudioError if the recordings
+    have too few such windows.
     """
     rng = np.random.default_rng(seed)
     order = [paths[i] for i in rng.permutation(len(paths))]
@@ -84,7 +92,10 @@ def find_places(
         if left == 0:
             break
         wanted = -(-left // (len(order) - k))
-        places += _from_one(path, wanted, window, sample_rate, rng)
+        said: list[str] = []
+        places += _from_one(path, wanted, window, sample_rate, rng, said)
+        if conversions is not None:
+            conversions.update(said)
         if tick:
             tick()
     if len(places) < count:
@@ -96,12 +107,14 @@ def find_places(
     return places
 
 
-def _from_one(path: Path, wanted: int, window: int, sample_rate: int, rng: np.random.Generator) -> list[Place]:
+def _from_one(
+    path: Path, wanted: int, window: int, sample_rate: int, rng: np.random.Generator, said: list[str]
+) -> list[Place]:
     length = window + 2 * MARGIN
     held = np.zeros(0, np.float32)
     at, seen, peak = 0, 0, 0.0
     kept: list[tuple[int, F32]] = []
-    for block in stream_mono(path, sample_rate):
+    for block in stream_mono(path, sample_rate, conversions=said):
         peak = max(peak, float(np.max(np.abs(block))))
         held = np.concatenate([held, block])
         while len(held) >= length:
@@ -135,12 +148,12 @@ def changed_copy(place: Place, window: int, noise_db: float | None, rng: np.rand
     return noisy
 
 
-def shifted(segment: Tensor, shifts: Tensor, window: int) -> Tensor:
+def shifted(segment: Tensor, shifts: Tensor, window: int, *, slope: bool = False) -> Tensor:
     """The window of a segment moved so that sample t holds x(t + s) [shape=(len(shifts), window)].
 
     Band-limited and differentiable in `shifts` (samples, fractions too, up to FARTHEST either way).
     The segment's ends are faded out over TAPER samples, far from any window, so that its periodic
-    continuation has no step.
+    continuation has no step. With `slope`, the derivative with respect to the shift instead.
     """
     n = segment.shape[-1]
     fade = 0.5 - 0.5 * torch.cos(torch.pi * (torch.arange(TAPER, dtype=segment.dtype) + 0.5) / TAPER)
@@ -150,7 +163,10 @@ def shifted(segment: Tensor, shifts: Tensor, window: int) -> Tensor:
     spectrum = torch.fft.rfft(segment * ends)
     omega = 2.0 * torch.pi * torch.arange(n // 2 + 1, dtype=segment.dtype) / n
     turn = shifts[:, None] * omega
-    moved = torch.fft.irfft(spectrum * torch.complex(torch.cos(turn), torch.sin(turn)), n)
+    phase = torch.complex(torch.cos(turn), torch.sin(turn))
+    if slope:
+        phase = phase * 1j * omega
+    moved = torch.fft.irfft(spectrum * phase, n)
     middle: Tensor = moved[:, MARGIN : MARGIN + window]
     return middle
 
@@ -213,7 +229,8 @@ def direction_figures(slopes: F64, distances: F64) -> dict[str, Any]:
 
 
 def _first_wrong(fine: NDArray[np.bool_], distances: F64) -> F64:
-    return np.where(np.all(fine, axis=1), distances[-1], distances[np.argmin(fine, axis=1)])
+    first: F64 = np.where(np.all(fine, axis=1), distances[-1], distances[np.argmin(fine, axis=1)])
+    return first
 
 
 def basin_figures(losses: F64, distances: F64) -> dict[str, Any]:

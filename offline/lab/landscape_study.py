@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +77,10 @@ class Asked:
             raise ParameterError(f"noise_db is {self.noise_db:g}; -20 to 120 dB below the sound can be used")
 
 
-def places_of(asked: Asked, sample_rate: int, seed: int, tick: Any) -> tuple[list[Place], list[Place]]:
-    """Tuning and held-out positions, evenly over the clips given.
+def places_of(
+    asked: Asked, sample_rate: int, seed: int, tick: Any, conversions: Counter[str]
+) -> tuple[list[Place], list[Place]]:
+    """Tuning and held-out positions, evenly over the clips given; `conversions` counts what was changed.
 
     A clip that is a folder of at least two files gives both from different files; one file gives
     both from windows that do not overlap.
@@ -89,16 +92,20 @@ def places_of(asked: Asked, sample_rate: int, seed: int, tick: Any) -> tuple[lis
             (n * (k + 1)) // len(asked.clips) - (n * k) // len(asked.clips) for n in (asked.tuning, asked.positions)
         ]
         files = audio_files(clip)
+
+        def find(paths: list[Path], count: int, seed: int = seed + k) -> list[Place]:
+            return find_places(paths, count, asked.window, sample_rate, seed, tick, conversions)
+
         if len(files) == 1 or not share[0]:
-            found = find_places(files, sum(share), asked.window, sample_rate, seed + k, tick)
+            found = find(files, sum(share))
             mixed = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
             tuning += mixed[: share[0]]
             held_out += mixed[share[0] :]
             continue
         order = np.random.default_rng(seed + k).permutation(len(files))
         cut = max(1, min(len(files) - 1, round(len(files) * share[0] / sum(share))))
-        tuning += find_places([files[i] for i in order[:cut]], share[0], asked.window, sample_rate, seed + k, tick)
-        held_out += find_places([files[i] for i in order[cut:]], share[1], asked.window, sample_rate, seed + k, tick)
+        tuning += find([files[i] for i in order[:cut]], share[0])
+        held_out += find([files[i] for i in order[cut:]], share[1])
     return tuning, held_out
 
 
@@ -120,12 +127,14 @@ def study(asked: Asked, config: LabConfig) -> tuple[dict[str, Any], Figure, list
     distances = distances[distances <= FARTHEST]
     shifts = both_ways(distances)
     notes = [f"a copy with noise {asked.noise_db:g} dB below" if asked.noise_db is not None else "the same samples"]
+    conversions: Counter[str] = Counter()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with progress() as bar:
             task = bar.add_task("positions", total=None)
-            tuning, held_out = places_of(asked, rate, seed, lambda: bar.advance(task))
+            tuning, held_out = places_of(asked, rate, seed, lambda: bar.advance(task), conversions)
+            notes += [f"{n} file{'s' * (n > 1)} {words}" for words, n in sorted(conversions.items())]
             bar.remove_task(task)
             rng = np.random.default_rng(seed)
             bank = config.bank
@@ -231,9 +240,9 @@ def draw(rows: dict[str, dict[str, Any]], distances: F64, rate: int, count: int,
     """Right directions, losses on one scale, and both spreads, over the distance."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 8.5), layout="constrained")
+    figure = Figure(figsize=(14, 10), layout="constrained")
     axes = figure.subplots(2, 2)
-    colors = {name: f"C{k}" for k, name in enumerate(rows)}
+    colors = {name: f"C{k}" if k < 10 else "black" for k, name in enumerate(rows)}
     for name, row in rows.items():
         axes[0, 0].semilogx(distances, 100 * row["share"], color=colors[name], label=row["label"], lw=1.2)
         low, middle, high = row["loss_over_far"]
@@ -259,7 +268,7 @@ def draw(rows: dict[str, dict[str, Any]], distances: F64, rate: int, count: int,
             box.set_alpha(0.5)
         axis.set_yticks(range(1, len(names) + 1), names)
         axis.set_xscale("symlog", linthresh=1)
-        axis.set_xlim(0, None)
+        axis.set_xlim(0.0, 2.5 * FARTHEST)
         axis.invert_yaxis()
         axis.set_xlabel("samples")
         axis.set_title(title)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..bank import BankSpec
-from .landscape import F64, Place, both_ways, curve, direction_figures
+from .landscape import F64, MARGIN, Place, both_ways, curve, direction_figures, shifted
 from .landscape_criteria import Criterion, Magnitudes, States, WeightedWaveform
 
 #: Tried on the tuning positions.
@@ -64,22 +65,22 @@ def tune(
     positions and sides, then median of the first failures.
     """
     tried = settings(base, magnitudes=magnitudes)
-    shifts = both_ways(distances)
+    by_states = [s for s in tried if s["part"] == "states"]
+    signs = dict(
+        zip(
+            map(id, by_states), _through_filters(by_states, places, copies, distances, sample_rate, window), strict=True
+        )
+    )
     rows: list[dict[str, Any]] = []
     for k, setting in enumerate(tried):
-        slow = setting["part"] == "magnitudes"
-        criterion: Criterion
-        if slow:
+        part = len(places)
+        if id(setting) not in signs:
+            part = min(part, MAGNITUDE_PLACES)
             criterion = build(setting, sample_rate, window, "tuned", "")
-        else:
-            spec = BankSpec.model_validate(setting["spec"])
-            criterion = WeightedWaveform("tuned", "", spec, sample_rate, window, setting["tilt"])
-        part = min(len(places), MAGNITUDE_PLACES) if slow else len(places)
-        slopes = [
-            curve(criterion, copy, place.segment, shifts, window)[1]
-            for place, copy in list(zip(places, copies, strict=True))[:part]
-        ]
-        figures = direction_figures(np.array(slopes), distances)
+            pairs = list(zip(places, copies, strict=True))[:part]
+            slopes = [curve(criterion, copy, place.segment, both_ways(distances), window)[1] for place, copy in pairs]
+            signs[id(setting)] = np.array(slopes)
+        figures = direction_figures(signs[id(setting)], distances)
         rows.append({
             "part": setting["part"],
             "q": setting["spec"]["q"],
@@ -94,3 +95,36 @@ def tune(
     order = sorted(range(len(rows)), key=lambda i: (-rows[i]["reach_samples"], -rows[i]["first_failure_median"]))
     best = {tried[i]["part"]: tried[i] for i in reversed(order)}
     return sorted(best.values(), key=lambda s: order.index(tried.index(s))), rows
+
+
+def _through_filters(
+    tried: Sequence[dict[str, Any]],
+    places: Sequence[Place],
+    copies: Sequence[F64],
+    distances: F64,
+    sample_rate: int,
+    window: int,
+) -> F64:
+    """Slopes of the squared distance through each setting's filter [shape=(settings, places, shifts)].
+
+    With D the spectrum of the difference and D′ its derivative with respect to the shift, both the
+    same for all settings, the slope is 2 Σ gain² Re(conj(D) D′): one product of matrices per place.
+    """
+    gains = []
+    for setting in tried:
+        spec = BankSpec.model_validate(setting["spec"])
+        gains.append(WeightedWaveform("tuned", "", spec, sample_rate, window, setting["tilt"]).gain.square())
+    power = torch.stack(gains, dim=1)
+    size = 2 * (len(power) - 1)
+    twice = torch.full((len(power),), 2.0, dtype=power.dtype)
+    twice[0] = twice[-1] = 1.0  # the others stand for both signs of a frequency
+    shifts = torch.from_numpy(both_ways(distances))
+    out = np.empty((len(tried), len(places), len(shifts)))
+    for k, (place, copy) in enumerate(zip(places, copies, strict=True)):
+        source = torch.from_numpy(copy)
+        target = torch.from_numpy(place.segment[MARGIN : MARGIN + window])
+        difference = torch.fft.rfft(shifted(source, shifts, window) - target, size)
+        change = torch.fft.rfft(shifted(source, shifts, window, slope=True), size)
+        turning = (difference.conj() * change).real
+        out[:, k] = (2.0 * (turning * twice) @ power).T.numpy()
+    return out

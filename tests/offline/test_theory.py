@@ -17,8 +17,15 @@ from cspace.offline.lab import theory
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "theory.md"
 
 
+FIGURE = r"-?\d\.\de[+-]\d\d"
+
+
 def without_figures(text: str) -> str:
-    return re.sub(r"-?\d\.\de[+-]\d\d", "#", text)
+    return re.sub(FIGURE, "#", text)
+
+
+def figures(text: str) -> list[float]:
+    return [float(f) for f in re.findall(FIGURE, text)]
 
 
 @pytest.mark.parametrize("bank", [BankSpec(), BankSpec(oscillators=5, q=30.0), BankSpec.original()])
@@ -53,6 +60,12 @@ def test_the_page_in_docs_is_the_page_printed(tmp_path: Path) -> None:
         "run cspace lab theory --page docs/theory.md"
     )
     assert "FAILS" not in made
+    # The figures too: to the page's digits, and those of rounding, which machines differ in, as such.
+    for now, then in zip(figures(made), figures(PAGE.read_text(encoding="utf-8")), strict=True):
+        if abs(then) < 1e-5:
+            assert abs(now) < 1e-5
+        else:
+            assert now == pytest.approx(then, rel=0.1)
 
 
 def test_failing_checks_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
