@@ -27,7 +27,7 @@ class Criterion(ABC):
 
     name: str
     label: str
-    #: Sounds handled at once, so that states stay within about 300 MB.
+    #: Sounds handled at once, so that all stays within a GiB, torch included.
     batch: int = 16
 
     @abstractmethod
@@ -105,7 +105,7 @@ class States(Criterion):
 class Magnitudes(Criterion):
     """Root mean square difference of the magnitudes of the states: no phase, an envelope at every oscillator."""
 
-    batch = 6
+    batch = 2
 
     def __init__(
         self,
