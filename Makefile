@@ -71,9 +71,13 @@ format: $(READY) ## Formats Rust and Python
 bench: $(READY) ## Benchmarks, each against its rival in the same run
 	@$(PY) -m bench $(ARGS)
 
+# SAFE's table is not part of the repository; without it the models learn from written rules.
+SETTINGS ?= synthetic
+
 .PHONY: models
-models: ## Trains the models (none yet)
-	@echo "There are no trained models yet; they come with the training part of the project."
+models: $(OFFLINE) ## Retrains the shipped models into runs/: the adaptive EQ (SETTINGS=safe_eq.csv, MUSIC=folder)
+	$(PY) -m cspace train eq --data $(SETTINGS) --out runs/eq
+	$(PY) -m cspace train audio-encoder --data $(SETTINGS) --eq runs/eq --out runs/adaptive-eq $(if $(MUSIC),--music $(MUSIC))
 
 .PHONY: build
 build: $(READY) ## The wheel, into dist/

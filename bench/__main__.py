@@ -23,6 +23,7 @@ BENCHES = {
     "kuramoto": ".kuramoto",
     "chain": ".chain",
     "neural": ".neural",
+    "adaptive_eq": ".adaptive_eq",
     "jack": ".jack_gil",
     "index": ".index",
     "instructions": ".instructions",

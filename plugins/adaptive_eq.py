@@ -194,6 +194,7 @@ class AdaptiveEq(NativePlugin):
     def set_reference(self, audio: Any, sample_rate: float) -> None:
         """For `residual`: the same sound without the setting it carries [shape=(channels, n) or (n,)].
 
+        Give the passage that will be heard, or one like it: the two long-term spectra are compared.
         None in place of the audio forgets it. Raises AudioError for silence and less than half a second.
         """
         from ._adaptive.spectrum import spectrum_of

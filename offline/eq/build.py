@@ -117,6 +117,9 @@ def music_statistics(clips: Iterable[NDArray[np.float32]], bands: int, source: s
     return Music(np.where(known, mean, 0.0), covariance, known, len(rows), source)
 
 
+SYNTHETIC = "synthetic pieces"
+
+
 def synthetic_music(count: int = 48) -> Iterable[NDArray[np.float32]]:
     """Pieces for synthetic instruments, where no music is at hand."""
     return (ensemble(8.0, SAMPLE_RATE, 900_000 + i) for i in range(count))
@@ -215,6 +218,34 @@ def parity(model: Model, goldens: dict[str, NDArray[Any]]) -> float:
     return max(float(np.max(np.abs(a - b)) / max(1.0, float(np.max(np.abs(b))))) for a, b in pairs)
 
 
+def _figure_lines(eq_about: dict[str, Any], figures: dict[str, Any]) -> list[str]:
+    """The figures of `model.json` as two tables."""
+    lines = ["| settings through encoder and decoder | curve, dB | gains, dB | centres, octaves |", "|---|---|---|---|"]
+    rows = {"this model": eq_about["held_out"], **eq_about.get("baselines", {})}
+    for name, row in rows.items():
+        cells = [row.get(k) for k in ("response_mae_db", "gain_mae_db", "frequency_mae_octaves")]
+        lines.append(f"| {name} | " + " | ".join("" if c is None else f"{c:.3f}" for c in cells) + " |")
+    lines += [
+        "",
+        "Mean absolute errors on settings held out; centres where the band has 0.5 dB or more.",
+        "",
+        "| settings heard in sound | curve up to its level, dB | 90 % below | with its level | rivals |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in figures.items():
+        if "shape_mae_db" in row:
+            rivals = ", ".join(f"{k} {v['shape_mae_db']:.2f}" for k, v in row["rivals"].items())
+            cells = [f"{row[k]:.2f}" for k in ("shape_mae_db", "shape_p90_db", "absolute_mae_db")]
+            lines.append(f"| {name} | {' | '.join(cells)} | {rivals} |")
+        else:
+            errors = ", ".join(f"{v:.2f}" for v in row["total_error_db"])
+            lines.append(
+                f"| {name}: total error | {errors} | | | doing nothing {row['doing_nothing_db']:.2f}, "
+                f"the original's step {row['originals_step_db']:.2f} |"
+            )
+    return lines
+
+
 def card_text(
     eq_about: dict[str, Any],
     spec: AudioSpec,
@@ -240,11 +271,17 @@ def card_text(
         "- Not for: telling the setting of a finished piece without its dry self (it says so by its confidence); "
         "languages other than the English of the table; words outside the list.",
         "",
+        "## Made by",
+        "",
+        "```sh",
+        f"cspace train eq --data TABLE --seed {eq_about['spec']['seed']} --split-seed {eq_about['data']['split_seed']}",
+        f"cspace train audio-encoder --data TABLE --seed {spec.seed}"
+        + ("" if music.source == SYNTHETIC else f" --music {music.source}"),
+        "```",
+        "",
         "## Held-out figures",
         "",
-        "```json",
-        json.dumps(finite({"eq": eq_about["held_out"], "audio": figures}), indent=2),
-        "```",
+        *_figure_lines(eq_about, figures),
         "",
         "## Words",
         "",

@@ -40,11 +40,14 @@ def _model(folder: Path | None) -> Model:
     return default() if folder is None else load(folder)
 
 
-def _each(paths: list[Path], what: str) -> Iterator[tuple[Path, Any]]:
+def _each(paths: list[Path], what: str, reference: Path | None = None) -> Iterator[tuple[Path, Any]]:
     """Every audio file of files and folders, with a progress callback for it."""
+    from ...plugins._errors import ParameterError
     from ..audio import audio_files
 
     files = [f for p in paths for f in (audio_files(p) if p.is_dir() else [p])]
+    if reference is not None and len(files) != 1:
+        raise ParameterError(f"--reference goes with one file, not {len(files)}")
     with progress() as bar:
         whole = bar.add_task(what, total=len(files))
         for file in files:
@@ -173,8 +176,8 @@ def apply(
 
     known = _model(model)
     rows = []
-    for file, shown in _each(files, "files"):
-        made, amount, notes = _judged(known, file, shown, word, intensity, mode, reference, match_loudness, len(files))
+    for file, shown in _each(files, "files", reference):
+        made, amount, notes = _judged(known, file, shown, word, intensity, mode, reference, match_loudness)
         goal = target / output_name(file, word, amount)
         peak = render(file, goal, made.setting, made.output_gain_db, shown)
         _say(goal, made, amount, notes, peak)
@@ -191,13 +194,9 @@ def _judged(
     mode: str,
     reference: Path | None,
     match_loudness: bool,
-    count: int,
 ) -> tuple[Decision, float, list[str]]:
-    from ...plugins._errors import ParameterError
     from .study import judge, listen
 
-    if reference is not None and (count > 1 or file.is_dir()):
-        raise ParameterError("--reference goes with one file")
     heard = listen(file, model.bands, shown)
     dry = listen(reference, model.bands) if reference is not None else None
     return judge(heard, model, word, intensity, mode, reference=dry, match_loudness=match_loudness)
@@ -251,8 +250,8 @@ def compare(
     from .study import file_loudness, listen, output_name, render
 
     known = _model(model)
-    for file, shown in _each(files, "files"):
-        made, amount, notes = _judged(known, file, shown, word, intensity, mode, reference, True, len(files))
+    for file, shown in _each(files, "files", reference):
+        made, amount, notes = _judged(known, file, shown, word, intensity, mode, reference, True)
         name = output_name(file, word, amount)
         before, after = target / name.replace(".wav", ".A.wav"), target / name.replace(".wav", ".B.wav")
         render(file, before, FLAT, 0.0, shown)

@@ -112,7 +112,7 @@ def train_audio(
         )
         task = bar.add_task("music", total=None)
         if music is None:
-            statistics = build.music_statistics(build.synthetic_music(), spec.bands, "synthetic pieces")
+            statistics = build.music_statistics(build.synthetic_music(), spec.bands, build.SYNTHETIC)
         else:
             clips = (x for _, _, x in excerpts(music, 10.0, audioencoder.SAMPLE_RATE, each=5))
             statistics = build.music_statistics(clips, spec.bands, music.name)

@@ -145,8 +145,8 @@ class Stage:
         self._core.prepare(pilot.sample_rate, max_block, channels)
         self._ear: list[NDArray[np.float32]] = []
         self._since = 0
+        self._fresh = True
         self._steer(pilot.values)
-        self._core.reset()
 
     @property
     def tail_samples(self) -> int:
@@ -156,9 +156,8 @@ class Stage:
     def reset(self) -> None:
         """Starts from silence."""
         self.pilot.reset()
-        self._ear, self._since = [], 0
+        self._ear, self._since, self._fresh = [], 0, True
         self._steer(self.pilot.values)
-        self._core.reset()
 
     def _steer(self, values: dict[str, float] | None) -> None:
         for name, value in (values or {}).items():
@@ -174,6 +173,9 @@ class Stage:
                     self.pilot.hear(np.concatenate(self._ear, axis=1))
                     self._ear = []
                 self._steer(self.pilot.tick())
+                if self._fresh:  # the first knobs are where sound begins, not where it glides to
+                    self._core.reset()
+                    self._fresh = False
             size = min(n - at, self.pilot.tick_samples - self._since, self._max)
             piece = np.ascontiguousarray(x[:, at : at + size])
             self._ear.append(piece)

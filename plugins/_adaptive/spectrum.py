@@ -110,6 +110,8 @@ class Frames:
 
     def _frame(self, x: NDArray[np.float32], filled: float) -> tuple[F64, float]:
         rms = float(np.sqrt(np.mean(x.astype(np.float64) ** 2) / filled))
+        if not np.isfinite(rms):  # NaN or Inf somewhere: no sound to learn from
+            return np.zeros(len(self._edges) - 1), -np.inf
         spectrum = np.fft.rfft(x * self._window, axis=1)
         power = np.mean(spectrum.real.astype(np.float64) ** 2 + spectrum.imag.astype(np.float64) ** 2, axis=0)
         return self.bands(power * self._scale), 20.0 * np.log10(max(rms, 1e-12))
