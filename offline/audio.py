@@ -131,7 +131,7 @@ def audio_files(folder: str | os.PathLike[str]) -> list[Path]:
     if root.is_file():
         return [root]
     if not root.is_dir():
-        raise AudioError(f"{root}: there is no such folder")
+        raise AudioError(f"{root}: there is no such folder or file")
     found = sorted(
         p
         for p in root.rglob("*")
