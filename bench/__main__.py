@@ -21,6 +21,7 @@ BENCHES = {
     "esn": ".esn",
     "cspace": ".cspace_bank",
     "kuramoto": ".kuramoto",
+    "ksom": ".ksom",
     "chain": ".chain",
     "neural": ".neural",
     "adaptive_eq": ".adaptive_eq",

@@ -23,9 +23,9 @@ F32 = NDArray[np.float32]
 
 KIND = "cspace-ksom-score"
 #: Where a note's level falls to after its strike, and how fast, in beats.
-_SUSTAIN, _DECAY_BEATS = 0.35, 0.75
+SUSTAIN, DECAY_BEATS = 0.35, 0.75
 #: How the rhythm oscillators share the gate: half bars, beats and half beats.
-_GATE = np.array([0.05, 0.15, 0.5, 0.3, 0.0])
+GATE = np.array([0.05, 0.15, 0.5, 0.3, 0.0])
 #: Loudness of a node, dB about the mean, is kept within this and made this much flatter.
 _GAIN_RANGE_DB, _GAIN_SLOPE = (-24.0, 6.0), 0.7
 
@@ -87,31 +87,32 @@ class StepPlayer:
         self._levels, self._gain_db, self._next, self._clock = levels, gain_db, next_step, clock
         self._voices, self._gate = play.voices, play.gate
         tick_s = tick_frames(play.sample_rate) / play.sample_rate
-        self._fall = float(np.exp(-tick_s / (_DECAY_BEATS * 60.0 / tempo_bpm)))
+        self._fall = float(np.exp(-tick_s / (DECAY_BEATS * 60.0 / tempo_bpm)))
         # So many oscillators of equal level 1 have the level asked for.
         self._unit = np.float32(np.sqrt(notes))
         self._node = np.zeros(notes, np.float32)
-        self._envelope = np.full(notes, _SUSTAIN, np.float32)
+        self._envelope = np.full(notes, SUSTAIN, np.float32)
 
     def tick(self) -> F32:
         """The level of each oscillator from now on [shape=(notes · voices,)]."""
         begins, turns = self._clock.tick()
-        self._envelope = _SUSTAIN + (self._envelope - _SUSTAIN) * np.float32(self._fall)
+        self._envelope = SUSTAIN + (self._envelope - SUSTAIN) * np.float32(self._fall)
         if begins:
             step = self._next()
-            target = self._levels(step.node) * _loudness(self._gain_db(step.node))
+            target = self._levels(step.node) * loudness(self._gain_db(step.node))
             # What is new or louder is struck; what goes on rings on.
             new = target > 1.2 * self._node
             strike = np.where(new, max(step.strike, 0.5), step.strike)
-            self._envelope = np.maximum(self._envelope, _SUSTAIN + (1 - _SUSTAIN) * strike).astype(np.float32)
+            self._envelope = np.maximum(self._envelope, SUSTAIN + (1 - SUSTAIN) * strike).astype(np.float32)
             self._node = target
-        pulse = float(_GATE @ (0.5 + 0.5 * np.cos(2 * np.pi * turns)) ** 2)
+        pulse = float(GATE @ (0.5 + 0.5 * np.cos(2 * np.pi * turns)) ** 2)
         gate = np.float32(1.0 - self._gate * (1.0 - pulse))
         out: F32 = np.repeat(self._unit * gate * self._envelope * self._node, self._voices)
         return out
 
 
-def _loudness(gain_db: float) -> np.float32:
+def loudness(gain_db: float) -> np.float32:
+    """Amplitude factor of a node, from its loudness about the track's mean: kept in range and made flatter."""
     kept = float(np.clip(gain_db, *_GAIN_RANGE_DB)) * _GAIN_SLOPE
     return np.float32(10 ** (kept / 20))
 

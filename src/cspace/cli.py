@@ -9,7 +9,7 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +28,7 @@ from .offline.train_cli import app as train_app
 
 if TYPE_CHECKING:
     from .realtime import Chain, Stream
+    from .realtime.ksomlive import MapPlayer
     from .realtime.osc import OscHandler
 
 app = typer.Typer(
@@ -98,6 +99,12 @@ def live(
     seconds: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Start an input file over at its end.")] = False,
     no_view: Annotated[bool, typer.Option("--no-view", help="No meters, only lines.")] = False,
+    ksom: Annotated[
+        Path | None, typer.Option(help="Play the map of this K-SOM model, before the chain if any.")
+    ] = None,
+    entrained: Annotated[
+        bool, typer.Option("--entrained", help="With --ksom: its oscillators follow the input.")
+    ] = False,
 ) -> None:
     """Plays a chain live, controlled by OSC. Devices and files go together in any way.
 
@@ -113,6 +120,8 @@ def live(
 
         cspace live chain.toml --input "USB Audio" --output take.wav
 
+        cspace live --ksom model.json --input "USB Audio" --entrained
+
         oscsend localhost 9000 /chain/eq/low_gain_db f 3
     """
     from .realtime import Stream
@@ -122,7 +131,7 @@ def live(
     from .realtime.oscquery import OscQueryServer
     from .realtime.stream import is_file
 
-    plays = _chain(chain)
+    plays, walker = (_chain(chain), None) if ksom is None else _with_map(chain, ksom, entrained=entrained)
     with contextlib.ExitStack() as stack:
         source, target, again = _ports(input, output, loop, stack)
         stream = Stream(
@@ -136,11 +145,30 @@ def live(
         stack.enter_context(stream)
         stack.enter_context(server)
         query = stack.enter_context(OscQueryServer(handler, server.port, host=osc_host, osc_ip=osc_host))
+        if walker is not None:
+            stack.enter_context(walker(control, lambda: stream.engine.sample_time, stream.sample_rate))
         address = f"{server.host}:{server.port}"
         say(f"{stream.name}: OSC on {address}, OSCQuery on http://{query.host}:{query.port}/")
         _watch(stream, handler, address, seconds, view=not no_view and out.is_terminal)
     if is_file(target):
         say(f"written: {target}")
+
+
+def _with_map(chain: Path | None, model: Path, *, entrained: bool) -> tuple[Chain, Callable[..., MapPlayer]]:
+    """The chain with a K-SOM model's oscillators before it and a limiter after, and what walks over the map."""
+    from .offline.ksom.live import LiveWalk, live_plugin
+    from .offline.ksom.modelfile import load_model
+    from .offline.ksom.oscillators import Performance
+    from .plugins import Limiter
+    from .realtime import Chain
+    from .realtime.ksomlive import TICK_S, MapPlayer
+
+    loaded, play = load_model(model), Performance()
+    plays = Chain() if chain is None else _chain(chain)
+    plays.insert(0, live_plugin(loaded, play, entrained=entrained), name="ksom")
+    plays.append(Limiter(ceiling_db=-1.0))
+    walk = LiveWalk(loaded, play, TICK_S)
+    return plays, lambda control, time, rate: MapPlayer(control, "ksom", walk, time, rate)
 
 
 def _ports(

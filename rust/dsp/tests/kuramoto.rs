@@ -394,3 +394,48 @@ fn wrong_ratios_are_named() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+#[test]
+fn a_map_position_sets_the_levels() {
+    // Two layers of 2 rows and 3 columns for two oscillators; every node is told apart by its levels.
+    let node = |layer: usize, row: usize, column: usize| {
+        [1.0 + layer as f32 * 4.0 + row as f32 * 2.0, 0.5 * (1.0 + column as f32)]
+    };
+    let map: Vec<f32> = (0..12).flat_map(|k| node(k / 6, k / 3 % 2, k % 3)).collect();
+    let rate = 48_000.0;
+    let base = [("oscillators", 2.0), ("coupling_hz", 0.0), ("dry", 0.0)];
+    let sound = |x: f32, y: f32, morph: f32| {
+        let set = [&base[..], &[("map_rows", 2.0), ("map_columns", 3.0)]].concat();
+        let set = [&set[..], &[("map_x", x), ("map_y", y), ("morph", morph)]].concat();
+        let mut p = make(rate, &set, &[("freq_hz", &[300.0, 700.0]), ("level", &[1.0, 1.0]), ("map", &map)]);
+        run(&mut p, &vec![0.0; 4800], 1, |_| 480)
+    };
+    let plain = |levels: [f32; 2]| {
+        let mut p = make(rate, &base, &[("freq_hz", &[300.0, 700.0]), ("level", &levels)]);
+        run(&mut p, &vec![0.0; 4800], 1, |_| 480)
+    };
+    let same = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(same(sound(0.0, 0.0, 0.0), plain(node(0, 0, 0))));
+    assert!(same(sound(1.0, 1.0, 1.0), plain(node(1, 1, 2))));
+    // Halfway everywhere: the mean of the nodes around.
+    assert!(same(sound(0.25, 0.5, 0.5), plain([4.0, 0.75])));
+    // A move is a glide, not a jump, and ends where it should.
+    let set =
+        [&base[..], &[("map_rows", 2.0), ("map_columns", 3.0), ("map_x", 0.0), ("map_y", 0.0)]].concat();
+    let mut p = make(rate, &set, &[("freq_hz", &[300.0, 700.0]), ("level", &[1.0, 1.0]), ("map", &map)]);
+    p.set_param(p.info().param_id("map_x").unwrap(), 1.0);
+    p.set_param(p.info().param_id("map_y").unwrap(), 1.0);
+    let moved = run(&mut p, &vec![0.0; 9600], 1, |_| 480);
+    let step = moved.windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max);
+    assert!(step < 0.2, "a jump of {step}");
+    let after = plain(node(0, 1, 2));
+    let peak = |x: &[f32]| x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    assert!((peak(&moved[7200..]) / peak(&after) - 1.0).abs() < 0.05);
+}
+
+#[test]
+fn a_map_of_another_size_is_named() {
+    let set = [("oscillators", 2.0), ("map_rows", 2.0), ("map_columns", 3.0)];
+    let error = try_make(48_000.0, 1, &set, &[("map", &[0.0; 13])]).err().unwrap();
+    assert!(error.contains("map has 13 values; 2 rows by 3 columns of 2 oscillators need 12"), "{error}");
+}

@@ -112,6 +112,7 @@ impl Kuramoto {
         let tuning = self.freq_left > 0 || self.knobs.moves(&[PITCH_SEMITONES, PERTURB]);
         let bands = tuning || self.knobs.moves(&[BAND_Q]);
         let levels = tuning || self.amp_left > 0 || self.knobs.moves(&[HARMONIC_COUNT, ROLLOFF, WIDTH]);
+        let levels = levels || (self.map.on() && self.knobs.moves(&[MAP_X, MAP_Y, MORPH]));
         let harmonics = self.knobs.get(HARMONIC_COUNT);
         self.knobs.0.iter_mut().for_each(|k| {
             k.tick();
@@ -243,13 +244,17 @@ impl Kuramoto {
         let weights: [f32; HARMONICS] = std::array::from_fn(|h| weight(h + 1));
         self.shape.harmonics = self.shape.harmonics.max(count.ceil() as u32);
         self.shape.ramping = ramp;
+        if self.map.on() {
+            let place = [MAP_X, MAP_Y, MORPH].map(|id| self.knobs.get(id));
+            self.map.apply(place[0], place[1], place[2], &self.amp, &mut self.mapped[..self.count]);
+        }
         self.simd.run(Form {
             osc: &mut self.osc,
             ramps: &mut self.ramps,
             partials: &mut self.partials,
             cycles: &self.cycles,
             pan: &self.pan,
-            amp: &self.amp,
+            amp: if self.map.on() { &self.mapped } else { &self.amp },
             scale: 1.0 / weights.iter().map(|w| w * w).sum::<f32>().sqrt(),
             width: if self.channels > 1 { self.knobs.get(WIDTH) } else { 0.0 },
             harmonics: if ramp { self.shape.harmonics as usize } else { HARMONICS },

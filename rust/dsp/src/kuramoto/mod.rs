@@ -13,6 +13,8 @@
 //! Beside these, `ratios` couples pairs near whole-number ratios p:q by Σ_j w_ij sin(q θ_j − p θ_i)
 //! (Ermentrout 1981), taken every 32 samples.
 //!
+//! A `map` of level patterns can set the levels by a position; see `map.rs`.
+//!
 //! In entrained mode a damped complex resonator z_i (as in `cspace`) at each oscillator's own
 //! frequency hears the mean of the input channels, and the oscillator is pulled by
 //! 2π E w³ sin(arg z_i − θ_i), E = `entrain_hz`, w = |z|/√(|z|² + 0.587 floor²): an input A sin φ
@@ -33,6 +35,7 @@ mod audio;
 mod coupling;
 mod grid;
 mod kernel;
+mod map;
 mod ops;
 mod phase;
 mod ratios;
@@ -46,6 +49,7 @@ use crate::{Bank, Block, Info, Prepare, PrepareError, Processor, Smoothed, State
 use coupling::{Coupling, DENSE_MOST};
 use grid::{Knobs, Shape};
 use kernel::{Band, Complex, Field, GRID, Osc, Partials, Pull, Ramp};
+use map::Map;
 use ratios::Ratios;
 use spec::*;
 use spread::Spread;
@@ -57,6 +61,7 @@ pub struct Kuramoto {
     matrix: Vec<f32>,
     edges: Vec<f32>,
     ratio_sets: Vec<f32>,
+    map_levels: Vec<f32>,
     freq_given: bool,
     amp_given: bool,
 
@@ -69,6 +74,7 @@ pub struct Kuramoto {
     coupling: Coupling,
     matrix_on: bool,
     ratios: Ratios,
+    map: Map,
     deviation: Vec<f32>,
     pan: Vec<F32x8>,
     last: F32x8,
@@ -91,6 +97,8 @@ pub struct Kuramoto {
     amp: Vec<f32>,
     amp_target: Vec<f32>,
     amp_left: u32,
+    /// `amp` times the map; empty without one.
+    mapped: Vec<f32>,
 
     // Running, shared.
     knobs: Knobs,
@@ -119,6 +127,7 @@ impl Kuramoto {
             matrix: Vec::new(),
             edges: Vec::new(),
             ratio_sets: Vec::new(),
+            map_levels: Vec::new(),
             freq_given: false,
             amp_given: false,
             simd: Level::Plain,
@@ -129,6 +138,7 @@ impl Kuramoto {
             coupling: Coupling::default(),
             matrix_on: false,
             ratios: Ratios::default(),
+            map: Map::default(),
             deviation: Vec::new(),
             pan: Vec::new(),
             last: F32x8::ZERO,
@@ -148,6 +158,7 @@ impl Kuramoto {
             amp: Vec::new(),
             amp_target: Vec::new(),
             amp_left: 0,
+            mapped: Vec::new(),
             shape: Shape::default(),
             pull: Pull::default(),
             z: Complex::default(),
@@ -201,6 +212,9 @@ impl Kuramoto {
         };
         self.coupling = coupling.map_err(|e| PrepareError(format!("kuramoto: {e}")))?;
         self.ratios = Ratios::new(n, &self.ratio_sets).map_err(|e| PrepareError(format!("kuramoto: {e}")))?;
+        let (rows, columns) = (get(MAP_ROWS) as usize, get(MAP_COLUMNS) as usize);
+        self.map = Map::new(&self.map_levels, rows, columns, n)
+            .map_err(|e| PrepareError(format!("kuramoto: {e}")))?;
         self.matrix_on = !self.matrix.is_empty() || !self.edges.is_empty();
         Ok(())
     }
@@ -244,6 +258,7 @@ impl Processor for Kuramoto {
         self.ratio_hz = vec![0.0; steered];
         self.freq = self.freq_target.clone();
         self.amp = vec![0.0; vectors * LANES];
+        self.mapped = vec![0.0; if self.map.on() { vectors * LANES } else { 0 }];
         self.reset();
         Ok(())
     }
@@ -344,7 +359,7 @@ impl Processor for Kuramoto {
     }
 
     fn set_array(&mut self, id: usize, data: &[f32]) -> bool {
-        if !matches!(id, ARRAY_FREQ..=ARRAY_RATIOS) || data.iter().any(|v| !v.is_finite()) {
+        if !matches!(id, ARRAY_FREQ..=ARRAY_MAP) || data.iter().any(|v| !v.is_finite()) {
             return false;
         }
         if !self.is_prepared() {
@@ -359,7 +374,8 @@ impl Processor for Kuramoto {
                 }
                 ARRAY_MATRIX => self.matrix = data.to_vec(),
                 ARRAY_EDGES => self.edges = data.to_vec(),
-                _ => self.ratio_sets = data.to_vec(),
+                ARRAY_RATIOS => self.ratio_sets = data.to_vec(),
+                _ => self.map_levels = data.to_vec(),
             }
             return true;
         }

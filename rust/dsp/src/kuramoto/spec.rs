@@ -29,7 +29,12 @@ pub(super) const BAND_Q: usize = 19;
 pub(super) const FOLLOW: usize = 20;
 pub(super) const FOLLOW_REF_DB: usize = 21;
 pub(super) const RATIO_COUPLING: usize = 22;
-pub(super) const COUNT: usize = 23;
+pub(super) const MAP_ROWS: usize = 23;
+pub(super) const MAP_COLUMNS: usize = 24;
+pub(super) const MAP_X: usize = 25;
+pub(super) const MAP_Y: usize = 26;
+pub(super) const MORPH: usize = 27;
+pub(super) const COUNT: usize = 28;
 
 pub(super) static PARAMS: [ParamSpec; COUNT] = [
     ParamSpec::new("oscillators", "", (1.0, 4096.0), 64.0)
@@ -101,6 +106,20 @@ pub(super) static PARAMS: [ParamSpec; COUNT] = [
         "Strength of the couplings in ratios, times their weights. With weights that sum to the mistuning \
          of a pair, as the array's text says, the pair locks from 1 on.",
     ),
+    ParamSpec::new("map_rows", "", (1.0, 64.0), 1.0).scale(Scale::Int).setup().doc("Rows of the array map."),
+    ParamSpec::new("map_columns", "", (1.0, 64.0), 1.0)
+        .scale(Scale::Int)
+        .setup()
+        .doc("Columns of the array map."),
+    ParamSpec::new("map_x", "", (0.0, 1.0), 0.5)
+        .smooth_ms(50.0)
+        .doc("Position on the map, from its first column to its last; needs the array map."),
+    ParamSpec::new("map_y", "", (0.0, 1.0), 0.5)
+        .smooth_ms(50.0)
+        .doc("Position on the map, from its first row to its last; needs the array map."),
+    ParamSpec::new("morph", "", (0.0, 1.0), 0.0).smooth_ms(50.0).doc(
+        "From the first layer of the map to its last, mixing neighbours; needs an array map with layers.",
+    ),
 ];
 
 pub(super) const TAP_R: usize = 0;
@@ -123,8 +142,9 @@ pub(super) const ARRAY_LEVEL: usize = 1;
 pub(super) const ARRAY_MATRIX: usize = 2;
 pub(super) const ARRAY_EDGES: usize = 3;
 pub(super) const ARRAY_RATIOS: usize = 4;
+pub(super) const ARRAY_MAP: usize = 5;
 
-static ARRAYS: [ArraySpec; 5] = [
+static ARRAYS: [ArraySpec; 6] = [
     ArraySpec {
         name: "freq_hz",
         live: true,
@@ -155,6 +175,12 @@ static ARRAYS: [ArraySpec; 5] = [
               each a pull of ratio_coupling * weight_hz * sin(q phase_j - p phase_i) on i, p and q from 1 to 64. \
               A pair coupled both ways locks when |q f_j - p f_i| <= ratio_coupling * (p w_ij + q w_ji). All pulls \
               on one oscillator together are held below 1/1024 of the sample rate.",
+    },
+    ArraySpec {
+        name: "map",
+        live: false,
+        doc: "Patterns of levels, flat [layer][row][column][oscillator], -16 to 16. The pattern at map_x, map_y and \
+              morph, mixed from the nodes around, multiplies the array level.",
     },
 ];
 

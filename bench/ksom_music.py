@@ -1,0 +1,119 @@
+"""K-SOM on real pieces: how new music is related to its source, and how well the maps fit.
+
+    .venv/bin/python -m bench.ksom_music [FOLDER] [--every 4] [--seconds 60]
+
+Every fourth recording of the folder (sorted by path), whole. Each is analysed, mapped, and played
+with the defaults of `cspace ksom generate`; source and result are then measured with librosa alone
+(`cspace ksom compare`). Models are kept in bench/out/ksom/ and taken from there the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cspace.offline.audio import audio_files
+from cspace.offline.ksom import compare as cmp
+from cspace.offline.ksom import modelfile as mf
+from cspace.offline.ksom import pipeline as pl
+from cspace.offline.ksom.oscillators import Performance
+from cspace.plugins import CspaceError
+
+OUT = Path(__file__).parent / "out" / "ksom"
+DATA = Path(__file__).parent.parent / "data" / "recordings" / "music"
+
+
+def piece(path: Path, seconds: float) -> dict[str, Any]:
+    """Figures of one recording, all from files, so that nothing is shared but what a user has."""
+    model_path, result = OUT / f"{path.stem}.json", OUT / f"{path.stem}.wav"
+    start = time.process_time()
+    if not model_path.exists():
+        model = pl.train_map(pl.analyse([path], mf.Settings())[0], 7)
+        mf.save_model(model_path, model)
+    model = mf.load_model(model_path)
+    score = pl.compose(model, Performance(seconds=seconds))
+    pl.synthesise(score, result, subtype="PCM_16")
+    found = cmp.compare(path, result)
+    quality = model.require_map().quality
+    return {
+        "name": path.stem,
+        "cpu_s": time.process_time() - start,
+        "comparison": found.to_json(),
+        "map": quality.model_dump(),
+        "analysis_bpm": model.tracks[0].tempo_bpm,
+    }
+
+
+def matrix(rows: list[dict[str, Any]]) -> np.ndarray:
+    """Correlation of each result's pitch classes with each source's [shape=(results, sources)]."""
+
+    def profiles(side: str) -> list[cmp.Profile]:
+        return [cmp.Profile(**r["comparison"][side]) for r in rows]
+
+    return np.array([[cmp.class_correlation(s, r) for s in profiles("source")] for r in profiles("result")])
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    between = matrix(rows)
+    own = np.diag(between)
+    others = (between.sum(axis=1) - own) / (len(rows) - 1)
+    out = [
+        "| piece | length s | pitch classes: own source | other sources, mean | tempo source → result | ratio "
+        "| waveform correlation | quantisation error (untrained) | topographic error |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r, a, b in zip(rows, own, others, strict=True):
+        c, q = r["comparison"], r["map"]
+        out.append(
+            f"| {r['name']} | {c['source']['seconds']:.0f} | {a:.2f} | {b:.2f} | {c['source']['tempo_bpm']:.1f} → "
+            f"{c['result']['tempo_bpm']:.1f} | {c['tempo_ratio']:.3f} | {c['waveform_correlation']:.2f} | "
+            f"{q['quantisation_error']:.3f} ({q['untrained_quantisation_error']:.2f}) | {q['topographic_error']:.3f} |"
+        )
+    ratio = np.array([r["comparison"]["tempo_ratio"] for r in rows])
+    wave = np.array([r["comparison"]["waveform_correlation"] for r in rows])
+    error = np.array([r["map"]["quantisation_error"] / r["map"]["untrained_quantisation_error"] for r in rows])
+    topo = np.array([r["map"]["topographic_error"] for r in rows])
+    n = len(rows)
+    out += [
+        "",
+        f"- Pitch classes: at least 0.8 with the own source in {(own >= 0.8).sum()} of {n} (lowest {own.min():.2f}, "
+        f"mean {own.mean():.2f}); higher than the mean with the others in {(own > others).sum()} of {n} "
+        f"(mean of the others {others.mean():.2f}).",
+        f"- Tempo within 4 % of the source's, its half or its double: {(abs(ratio - 1) <= 0.04).sum()} of {n}.",
+        f"- Best aligned waveform correlation below 0.3: {(wave < 0.3).sum()} of {n} (highest {wave.max():.2f}).",
+        f"- Map: quantisation error at most {error.max():.2f} of the untrained map's; topographic error at most "
+        f"{topo.max():.3f}.",
+    ]
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=DATA)
+    parser.add_argument("--every", type=int, default=4)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    args = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for path in audio_files(args.folder)[args.first :: args.every]:
+        try:
+            rows.append(piece(path, args.seconds))
+        except CspaceError as e:
+            print(f"{path.name}: left out, {e}", flush=True)
+            continue
+        print(json.dumps(rows[-1]["comparison"], default=dataclasses.asdict)[:200], flush=True)
+        (OUT / "pieces.json").write_text(json.dumps(rows, indent=1))
+    print("\n".join(table(rows)))
+    print(f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
