@@ -22,7 +22,8 @@ class Kuramoto(NativePlugin, native="kuramoto"):
     `coupling_hz`, α `phase_lag_rad`. Two oscillators lock exactly when their frequencies differ by
     at most K; a Lorentzian spread of half width γ starts to agree at K = 2γ. A `matrix` or a list of
     `edges` replaces the mean field. `ratios` couples pairs near whole-number ratios beside it: octaves,
-    fifths, or voices of one note. Phases stay exact for hours.
+    fifths, or voices of one note. A `map` holds patterns of levels on a grid, which `map_x`, `map_y` and
+    `morph` mix as they glide. Phases stay exact for hours.
 
     With `mode="entrained"` each oscillator is also pulled by the phase of the input in a band around
     its own frequency, so that the synth locks onto what is played. Taps: `r`, `mean_phase_rad`,
@@ -60,11 +61,17 @@ class Kuramoto(NativePlugin, native="kuramoto"):
     follow: float
     follow_ref_db: float
     ratio_coupling: float
+    map_rows: int
+    map_columns: int
+    map_x: float
+    map_y: float
+    morph: float
     freq_hz: Any
     level: Any
     matrix: Any
     edges: Any
     ratios: Any
+    map: Any
 
     @classmethod
     def from_notes(

@@ -6,6 +6,7 @@ for it. A late tick is made up for, and a long pause is skipped. Thread: control
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -80,14 +81,12 @@ class MapPlayer:
         return self._hold > 0
 
     def _run(self) -> None:
-        while not self._stop.wait(0.5 * TICK_S):
-            try:
-                self.follow()
-            except CspaceError:  # the stream is closed for now
-                self._done = None
-            except Exception:  # a defect here must not end the music that plays
-                _log.exception("the walk over the map failed")
-                return
+        try:
+            while not self._stop.wait(0.5 * TICK_S):
+                with contextlib.suppress(CspaceError):  # the stream is closed for now; a gap is skipped
+                    self.follow()
+        except Exception:  # a defect here must not end the music that plays
+            _log.exception("the walk over the map failed")
 
     def follow(self) -> int:
         """Does the ticks that are due, and says how many. Called by the thread; tests call it themselves."""

@@ -12,6 +12,9 @@ from .modelfile import Model
 
 F32 = NDArray[np.float32]
 
+#: The weight of a track that is not to be heard: its places stay, but are never chosen.
+_NOTHING = 1e-9
+
 
 @dataclass(frozen=True)
 class Step:
@@ -90,21 +93,27 @@ class Walk:
         return chosen, -1
 
     def weigh(self, track_weights: list[float]) -> None:
-        """Other weights of the tracks from the next step on."""
-        self._weights = np.maximum(np.asarray(track_weights, np.float64), 1e-9)
+        """Other weights of the tracks from the next step on; a track that weighs nothing now is left at once."""
+        self._weights = np.maximum(np.asarray(track_weights, np.float64), _NOTHING)
+        if self._index < 0:
+            self._track, self._index = self._start()
+        elif self._weights[self._track] <= _NOTHING:
+            self.jump(int(self._paths[self._track][self._index]))
 
     def wander(self, perturb: float) -> None:
         """Another perturbation from the next step on."""
         self._perturb = perturb
 
     def jump(self, node: int) -> None:
-        """Goes on from a place of the map; where no music was, from the nearest node where it was."""
-        places = self._places.get(node)
-        if places is None:
-            row, column = divmod(node, self._map.columns)
-            used = np.array(sorted(self._places))
-            away = (used // self._map.columns - row) ** 2 + (used % self._map.columns - column) ** 2
-            places = self._places[int(used[away.argmin()])]
+        """Goes on from a place of the map; where no music was, from the nearest node where it was.
+
+        Music is that of the tracks that weigh something.
+        """
+        row, column = divmod(node, self._map.columns)
+        heard = {n: [(t, i) for t, i in p if self._weights[t] > _NOTHING] for n, p in self._places.items()}
+        used = np.array(sorted(n for n, p in heard.items() if p))
+        away = (used // self._map.columns - row) ** 2 + (used % self._map.columns - column) ** 2
+        places = heard[int(used[away.argmin()])]
         self._track, self._index = places[int(self._rng.integers(len(places)))]
 
     def next(self) -> Step:
@@ -152,8 +161,7 @@ def check_weights(model: Model, track_weights: list[float] | None) -> NDArray[np
         raise ParameterError(f"{len(given)} track weights are given; the model has {len(model.tracks)} tracks")
     if min(given) < 0 or max(given) <= 0:
         raise ParameterError(f"track weights {given} are not allowed, use numbers from 0 on, one at least above 0")
-    # A track of weight 0 still has places; it is only never chosen.
-    return np.maximum(np.array(given, np.float64), 1e-9)
+    return np.maximum(np.array(given, np.float64), _NOTHING)
 
 
 def transitions(model: Model) -> list[tuple[int, int, int]]:

@@ -131,6 +131,10 @@ def live(
     from .realtime.oscquery import OscQueryServer
     from .realtime.stream import is_file
 
+    if entrained and ksom is None:
+        from .plugins import ParameterError
+
+        raise ParameterError('--entrained needs --ksom MODEL; a Kuramoto of a chain file has mode = "entrained"')
     plays, walker = (_chain(chain), None) if ksom is None else _with_map(chain, ksom, entrained=entrained)
     with contextlib.ExitStack() as stack:
         source, target, again = _ports(input, output, loop, stack)
