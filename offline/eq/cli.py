@@ -294,9 +294,10 @@ def words(model: ModelFolder = None) -> None:
 @app.command("evaluate")
 @clear_errors
 def evaluate(
-    music: Annotated[Path, typer.Argument(help="A folder of music the model was never trained on.")],
+    music: Annotated[Path, typer.Argument(help="A folder of music; pieces the model knows are left out.")],
     data: Annotated[str, typer.Option(help="The table of settings the model was trained with, or synthetic.")],
-    excerpts: Annotated[int, typer.Option(min=3, help="Excerpts, one of each piece.")] = 40,
+    excerpts: Annotated[int, typer.Option(min=3, help="Excerpts at most.")] = 60,
+    each: Annotated[int, typer.Option(min=1, help="Excerpts of a piece.")] = 2,
     seconds: Annotated[float, typer.Option(min=2.0, help="Length of an excerpt.")] = 10.0,
     model: ModelFolder = None,
     json: Json = None,
@@ -305,13 +306,41 @@ def evaluate(
 
     Examples
     --------
-        cspace eq evaluate data/recordings/music/wesnoth --data safe_eq.csv --json results/eq_music.json
+        cspace eq evaluate data/recordings/music --data safe_eq.csv --json results/eq_music.json
     """
     from .musictest import run
 
     with progress() as bar:
         task = bar.add_task("pieces", total=None)
-        found = run(_model(model), data, music, excerpts, seconds, lambda i, n: bar.update(task, completed=i, total=n))
+        found = run(
+            _model(model), data, music, excerpts, seconds, each, lambda i, n: bar.update(task, completed=i, total=n)
+        )
     for line in found["lines"]:
         say(line)
     _write(json, found)
+
+
+@app.command("pictures")
+@clear_errors
+def pictures(
+    data: Annotated[str, typer.Option(help="The table of settings the model was trained with, or synthetic.")],
+    music: Annotated[list[Path], typer.Option("--music", help="A piece for before and after; once per piece.")],
+    target: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path("pictures"),
+    model: ModelFolder = None,
+) -> None:
+    """Draws the words as curves, the latent map, and spectra before and after of some pieces.
+
+    Examples
+    --------
+        cspace eq pictures --data safe_eq.csv --music a.ogg --music b.ogg --music c.ogg --out docs/images
+    """
+    from ...wholefile import whole
+    from .picturepage import draw
+
+    with progress() as bar:
+        task = bar.add_task("pictures", total=None)
+        made = draw(_model(model), data, music, lambda i, n: bar.update(task, completed=i, total=n))
+    for name, figure in made.items():
+        with whole(target / f"{name}.png") as part:
+            figure.savefig(part, dpi=110)
+        say(f"written: {target / name}.png")

@@ -66,6 +66,10 @@ def train_audio_encoder(
     music: Annotated[
         Path | None, typer.Option(help="A folder of music: what average music is like; else synthetic pieces.")
     ] = None,
+    every: Annotated[
+        int,
+        typer.Option(min=1, help="Of its pieces, take every Nth; the others stay unknown, for `cspace eq evaluate`."),
+    ] = 1,
     steps: Annotated[int | None, typer.Option(min=1)] = None,
     seed: Seed = 0,
     threads: Threads = 0,
@@ -74,13 +78,13 @@ def train_audio_encoder(
 
     Examples
     --------
-        cspace train audio-encoder --data safe_eq.csv --music data/recordings/music/planetblupi
+        cspace train audio-encoder --data safe_eq.csv --music data/recordings/music --every 2
     """
     from .traincli import audio_spec
     from .traincli import train_audio as run
 
     _threads(threads)
-    made, figures = run(data, eq, out, audio_spec(preset, steps, seed), music)
+    made, figures = run(data, eq, out, audio_spec(preset, steps, seed), music, every=every)
     for name, row in figures.items():
         if "shape_mae_db" in row:
             rivals = ", ".join(f"{k} {v['shape_mae_db']:.2f}" for k, v in row["rivals"].items())

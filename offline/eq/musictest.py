@@ -7,6 +7,7 @@ from typing import Any
 
 from ...plugins._adaptive.model import Model
 from ...plugins._errors import ParameterError
+from ..audio import audio_files
 from . import audioencoder, evaluate
 from . import data as table
 from .audioencoder import AudioSpec
@@ -15,16 +16,24 @@ from .traincli import settings_of
 
 
 def run(
-    model: Model, data: str, music: Path, count: int, seconds: float, progress: evaluate.Progress | None = None
+    model: Model,
+    data: str,
+    music: Path,
+    count: int,
+    seconds: float,
+    each: int,
+    progress: evaluate.Progress | None = None,
 ) -> dict[str, Any]:
-    """Acts on and listens to one excerpt of each piece; `lines` of the result are for people."""
+    """Acts on and listens to excerpts of pieces that the model does not know; `lines` of the result are for people."""
     seed = int(model.about["eq"]["data"]["split_seed"])
     found = settings_of(data, seed)
     if len(found) != model.about["eq"]["data"]["rows"]:
         raise ParameterError(f"{data} is not the table that the model was trained with")
     train, test = table.split(found, seed=seed)
     held = found.only(test)
-    clips = [x for _, _, x in excerpts(music, seconds, evaluate.RATE, limit=count)]
+    known = set(model.about["music"].get("pieces", []))
+    files = [f for f in audio_files(music) if f.name not in known]
+    clips = [x for _, _, x in excerpts(files, seconds, evaluate.RATE, each=each, limit=count)]
     if len(clips) < 3:
         raise ParameterError(f"{music} has {len(clips)} usable excerpts; at least 3 are needed")
     already = {w: held.values[[w in ws for ws in held.words]] for w in ("warm", "bright")}
@@ -51,4 +60,11 @@ def run(
             f"setting heard in music, {name}: {r['shape_mae_db']:.2f} dB ({rivals}); "
             f"believed in {100 * r['believed_share']:.0f} %, it expected {r['expected_error_db']:.1f} dB"
         )
-    return {"lines": lines, "acting": acted, "blind": blind, "with_reference": beside, "excerpts": len(clips)}
+    return {
+        "lines": lines,
+        "acting": acted,
+        "blind": blind,
+        "with_reference": beside,
+        "excerpts": len(clips),
+        "pieces": len(files),
+    }

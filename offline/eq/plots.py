@@ -12,6 +12,7 @@ from ...plugins._adaptive.curve import F64, grid, response_db
 from ...plugins._adaptive.model import Model
 from ...plugins._adaptive.spectrum import Sound, centers
 
+_BESIDE = ((4, 3), (4, -11), (4, 14), (4, -22), (4, 25), (4, -33))  # places of a name beside its mark, in points
 _BLUE, _RED, _GREY, _GREEN = "#1f5fa8", "#c23b22", "#777777", "#2e7d32"
 
 
@@ -76,10 +77,14 @@ def latent_map(model: Model, latents: F64, labels: Sequence[str], shown: Sequenc
         )
     other = ~np.isin(label, ["warm", "bright"])
     axes.scatter(flat[other, 0], flat[other, 1], s=9, color=_GREY, alpha=0.5, label="other words", linewidths=0)
-    for name in shown:
-        x, y = (model.word(name).z - centre) @ axes_of[:2].T
+    spots = [(name, *(model.word(name).z - centre) @ axes_of[:2].T) for name in shown]
+    placed: list[tuple[float, float]] = []
+    for name, x, y in spots:
         axes.plot(x, y, "k+", markersize=8)
-        axes.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=10, weight="bold")
+        free = (p for p in _BESIDE if all(abs(x - u) > 0.9 or abs(y + p[1] / 50 - v) > 0.18 for u, v in placed))
+        offset = next(free, _BESIDE[0])
+        placed.append((x, y + offset[1] / 50))
+        axes.annotate(name, (x, y), xytext=offset, textcoords="offset points", fontsize=10, weight="bold")
     axes.set_xlabel(f"first principal direction of the latents ({share[0]:.0f} % of their variance)")
     axes.set_ylabel(f"second ({share[1]:.0f} %)")
     axes.set_title("Latent map: settings, and where the words stand")
@@ -88,11 +93,11 @@ def latent_map(model: Model, latents: F64, labels: Sequence[str], shown: Sequenc
     return figure
 
 
-def before_after(rows: Sequence[tuple[str, Sound, Sound, F64, float]]) -> Figure:
-    """Spectra before and after, and the filter between them; one column per piece.
+Column = tuple[str, Sound, Sound, F64, float]  # title, spectrum before and after, setting, sample rate
 
-    rows : title, spectrum before, after, setting, sample rate
-    """
+
+def before_after(rows: Sequence[Column]) -> Figure:
+    """Spectra before and after, and the filter between them; one column per piece."""
     figure = Figure(figsize=(4.6 * max(len(rows), 1.4), 6.2), layout="constrained")
     grid_of = figure.subplots(2, len(rows), sharex=True, sharey="row", squeeze=False)
     for i, (title, before, after, setting, rate) in enumerate(rows):

@@ -6,8 +6,7 @@ exact at every length; the original's update rule made steps (17 values in two s
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import soxr
 from numpy.typing import NDArray
 
 from ...audiofile import Reader
-from ..audio import audio_files
 
 F32 = NDArray[np.float32]
 
@@ -107,14 +105,14 @@ def _burst(rng: np.random.Generator, sample_rate: float, decay: float, colour: f
 
 
 def excerpts(
-    folder: str | os.PathLike[str], seconds: float, sample_rate: int, *, each: int = 1, limit: int | None = None
+    files: Iterable[Path], seconds: float, sample_rate: int, *, each: int = 1, limit: int | None = None
 ) -> Iterator[tuple[Path, float, F32]]:
-    """Excerpts of the music in a folder: path, start in seconds and samples (mono), evenly over each file.
+    """Excerpts of pieces of music: path, start in seconds and samples (mono), evenly over each file.
 
     Files shorter than half of `seconds` are left out, as are silent excerpts.
     """
     given = 0
-    for path in audio_files(folder):
+    for path in files:
         for start, x in _parts(path, seconds, sample_rate, each):
             if float(np.sqrt(np.mean(x**2))) < 1e-3:
                 continue

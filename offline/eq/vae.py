@@ -165,6 +165,15 @@ def decode(model: EqVae, z: F64) -> F64:
 # ---- how good --------------------------------------------------------------------------------
 
 
+def _originals_unit(x: F64) -> F64:
+    """Knobs as 0..1 the way the original had it, to set its published error (0.148) beside ours."""
+    unit = x.copy()
+    unit[:, list(GAINS)] = (x[:, list(GAINS)] + 12.0) / 24.0
+    unit[:, list(CENTERS)] = (np.log10(x[:, list(CENTERS)] + 1.0) - 1.36) / (4.30 - 1.36)
+    unit[:, list(QS)] = (np.log10(x[:, list(QS)]) + 1.0) / 2.0
+    return unit
+
+
 def reconstruction(values: F64, back: F64) -> dict[str, float]:
     """Errors of settings `back` for `values`: curves at 200 points over 20 Hz to 20 kHz, knobs where active."""
     freqs = grid(200)
@@ -181,6 +190,7 @@ def reconstruction(values: F64, back: F64) -> dict[str, float]:
         "gain_mae_db": float(np.abs(back[:, list(GAINS)] - gains).mean()),
         "frequency_mae_octaves": float(octaves[active].mean()),
         "q_mae_octaves": float(q_octaves[q_active].mean()),
+        "originals_mse": float(np.mean((_originals_unit(back) - _originals_unit(values)) ** 2)),
     }
 
 

@@ -227,7 +227,7 @@ def test_the_music_test_needs_the_table_of_its_model(tmp_path: Path) -> None:
     from cspace.plugins._errors import ParameterError
 
     with pytest.raises(ParameterError, match="is not the table that the model was trained with"):
-        musictest.run(models.default(), "synthetic", tmp_path, 3, 2.0)
+        musictest.run(models.default(), "synthetic", tmp_path, 3, 2.0, 1)
 
 
 def test_long_files_are_heard_in_bounded_pieces(tmp_path: Path) -> None:
