@@ -339,6 +339,11 @@ class AdaptiveEq(NativePlugin):
         """Events sent live: sample of the engine's clock, knob of `eq`, value; the last 50,000."""
         return [e for live in self._live.values() for e in list(live.trajectory)]
 
+    @property
+    def late_events(self) -> int:
+        """How many of them came after their sample had passed, and so took effect later than `trajectory` says."""
+        return sum(live.late_events for live in self._live.values())
+
     def _twin(self) -> NativePlugin:
         twin = AdaptiveEq(model=self._model_folder)
         twin._known, twin._dry = self._known, self._dry

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _RING_S = 2.0  # of sound that may wait for this thread
-_AHEAD_S = 0.01  # events are sent this far ahead of the engine's clock, so that they land on their sample
+_AHEAD_S = 0.03  # events are sent this far ahead of the engine's clock, so that they land on their sample
 _KEPT = 50_000  # events remembered in `trajectory`
 
 Event = tuple[int, str, float]  # sample, knob, value
@@ -27,12 +27,14 @@ Event = tuple[int, str, float]  # sample, knob, value
 class LivePilot:
     """Steers slot `slot` of `engine` until `stop`.
 
-    `trajectory` keeps the last events, so that a session can be rendered again exactly.
+    `trajectory` keeps the last events, so that a session can be rendered again exactly. `late_events`
+    counts those that came after their sample had passed, and so moved their knob later than written.
     """
 
     def __init__(self, pilot: Pilot, engine: Engine, slot: int, *, start: bool = True):
         self.pilot = pilot
         self.trajectory: deque[Event] = deque(maxlen=_KEPT)
+        self.late_events = 0
         self._engine = engine
         self._slot = slot
         self._sent = dict(pilot.values)
@@ -73,6 +75,7 @@ class LivePilot:
                 self._engine.set(self._slot, name, value, time)
                 self._sent[name] = value
                 self.trajectory.append((time, name, value))
+                self.late_events += self._engine.sample_time > time
 
     def reset(self) -> None:
         """Forgets the sound heard so far, at the next step."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from typer.testing import CliRunner
 
@@ -206,3 +207,38 @@ def test_the_table_must_be_the_one_it_was_trained_on(tmp_path: Path, eq: Path) -
     (tmp_path / "t.csv").write_text(",".join(data.CLEAN) + "\n" + row + "\n")
     with pytest.raises(ParameterError, match="was trained on 1600; give the same table"):
         traincli.train_audio(str(tmp_path / "t.csv"), eq, tmp_path / "out", TINY, None)
+
+
+# ---- what is asked of a trained model -----------------------------------------------------------
+
+
+def test_it_is_tested_on_pieces_that_it_does_not_know_and_drawn(package: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    for i in range(6):
+        sf.write(folder / f"{i}.wav", audioencoder.ensemble(3.0, 24_000, 40 + i), 24_000)
+    known = Path(shutil.copytree(package, tmp_path / "model"))
+    rewrite(known, lambda a: a["music"].update(pieces=["0.wav"]))
+    common = ["--data", "synthetic", "--model", known]
+    args = ["eq", "evaluate", folder, *common, "--each", 1, "--seconds", 2, "--json", tmp_path / "j"]
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    assert result.exit_code == 0, result.stderr
+    found = json.loads((tmp_path / "j").read_text())
+    assert (found["pieces"], found["excerpts"]) == (5, 5), "the piece it knows is left out"
+    assert found["acting"]["bright"]["right_way"] >= 4
+    assert found["blind"]["rivals"].keys() == {"flat", "mean curve", "ridge regression"}
+    args = ["eq", "pictures", *common, "--music", folder / "1.wav", "--out", tmp_path / "p"]
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    assert result.exit_code == 0, result.stderr
+    pictures = sorted((tmp_path / "p").iterdir())
+    assert [f.name for f in pictures] == ["eq_before_after.png", "eq_latents.png", "eq_words.png"]
+    assert all(f.read_bytes()[:4] == b"\x89PNG" for f in pictures)
+
+
+def test_music_is_taken_from_every_second_piece(tmp_path: Path) -> None:
+    for i in range(5):
+        sf.write(tmp_path / f"{i}.wav", audioencoder.ensemble(6.0, 24_000, 60 + i), 24_000)
+    found = traincli.music_of(sorted(tmp_path.iterdir()), 2, 24)
+    assert (found.pieces, found.clips) == (("0.wav", "2.wav", "4.wav"), 15)
+    with pytest.raises(FileError, match="5 clips of music are too few"):
+        traincli.music_of(sorted(tmp_path.iterdir()), 5, 24)
