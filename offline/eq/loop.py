@@ -49,12 +49,14 @@ def run(
     """Minimises the first result of `losses` over the parameters of `net`.
 
     With `checkpoint`, goes on from that file if it is of a run with the same `settings`, and writes
-    it every 500 steps; it is left to the caller to remove it when all is done.
+    it every 500 steps; it is left to the caller to remove it when all is done. Beside it, in `log`,
+    TensorBoard finds the losses and the rate.
     """
     params = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(params, lr=rate, weight_decay=1e-5)
     mark = json.dumps(settings, sort_keys=True)
     first = 0 if checkpoint is None else _resume(checkpoint, params, optimiser, mark)
+    log = None if checkpoint is None else _log(checkpoint.parent / "log" / settings["what"], first)
     net.train()
     for step in range(first, steps):
         for group in optimiser.param_groups:
@@ -66,11 +68,24 @@ def run(
         nn.utils.clip_grad_norm_(params, 1.0)
         optimiser.step()
         done = step + 1
-        if progress is not None and (step % 25 == 0 or done == steps):
-            progress(done, steps, {k: v.item() for k, v in parts.items()})
+        if step % 25 == 0 or done == steps:
+            values = {k: v.item() for k, v in parts.items()}
+            if progress is not None:
+                progress(done, steps, values)
+            if log is not None:
+                for name, value in {"loss": loss.item(), **values, "rate": rate_at(step, steps, rate)}.items():
+                    log.add_scalar(name, value, done)
         if checkpoint is not None and (done % EVERY == 0 or done == steps):
             _save(checkpoint, params, optimiser, mark, done)
+    if log is not None:
+        log.close()
     net.eval()
+
+
+def _log(folder: Path, first: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(log_dir=str(folder), purge_step=first or None)
 
 
 def _save(path: Path, params: list[nn.Parameter], optimiser: torch.optim.Optimizer, mark: str, step: int) -> None:

@@ -54,6 +54,7 @@ def test_it_learns_and_says_how_it_does_on_what_it_never_saw(eq: Path) -> None:
     assert about["data"]["train"] + about["data"]["test"] == about["data"]["rows"] == 1600
     assert about["balanced_accuracy"]["all words"]["logistic on latents"] > 0.3, "chance is 1 of 16"
     assert not list(eq.glob("*.part.*")), "no checkpoint stays behind"
+    assert list((eq / "log" / "eq").glob("events.out.tfevents.*")), "TensorBoard finds the losses"
 
 
 def test_figures_are_those_of_the_settings_that_were_held_out(eq: Path) -> None:
