@@ -1,0 +1,1 @@
+"""The music manifold: oscillator dynamics on a sphere that continue a multichannel signal. Needs torch."""

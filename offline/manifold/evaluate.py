@@ -1,0 +1,67 @@
+"""The table of a trained model: its figures on held-out data beside those of what needs no model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from . import metrics
+from .checkpoint import Run
+from .data import Batch, Source
+from .train import HELD_OUT, HELD_OUT_SEED
+
+GAPS = (16, 32, 64)
+MODEL = "manifold"
+
+
+@torch.no_grad()
+def table(run: Run, source: Source, *, size: int = HELD_OUT, gaps: tuple[int, ...] = GAPS) -> dict[str, Any]:
+    """One frame ahead, oracle and gaps, model and baselines; gaps start at half the sequence.
+
+    Held-out sequences, fresh noise, no sampling noise. Gaps that do not fit behind the half are left out.
+    """
+    run.model.eval()
+    spec, batch = run.spec.data, source.batch(size, HELD_OUT_SEED, held_out=True)
+    fit = source.batch(size, HELD_OUT_SEED + 1)
+    passed = run.model(batch.noisy[:, :-1])
+    ahead = metrics.one_ahead_rows(batch, fit, noise=spec.noise, chords=spec.kind == "chords")
+    ahead[MODEL] = metrics.one_ahead(passed.prediction, batch)
+    found: dict[str, Any] = {"one_frame_ahead": ahead, "latent": metrics.latent_figures(run.model, batch)}
+    if batch.oracle is not None and passed.mean.shape[2] >= batch.oracle.shape[2]:
+        z, oracle = passed.mean, batch.oracle[:, :-1]
+        found["oracle"] = metrics.oracle_rows(oracle, z.shape[2]) | {
+            MODEL: metrics.procrustes_rmse(z, oracle),
+            f"{MODEL}, after {metrics.SETTLED_FRAMES} frames": metrics.procrustes_rmse(
+                z, oracle, metrics.SETTLED_FRAMES
+            ),
+        }
+    start = spec.length // 2
+    found["gap_start"] = start
+    found["gaps"] = {str(gap): gap_table(run, batch, start, gap) for gap in gaps if start + gap <= spec.length}
+    return found
+
+
+def gap_table(run: Run, batch: Batch, start: int, gap: int) -> dict[str, dict[str, float]]:
+    """One gap: the baselines and the model, row by row."""
+    rows = metrics.gap_rows(batch, start, gap)
+    clean = batch.clean.double().numpy()
+    rows[MODEL] = metrics.gap_figures(metrics.model_gap(run.model, batch, start, gap), clean, start)
+    return {name: row.to_json() for name, row in rows.items()}
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The table as Markdown."""
+    out = ["| one frame ahead | energy-weighted | original's loss | MSE |", "|---|---|---|---|"]
+    for name, row in found["one_frame_ahead"].items():
+        out.append(f"| {name} | {row['energy_weighted']:.4f} | {row['original']:.3f} | {row['mse']:.5f} |")
+    if "oracle" in found:
+        out += ["", "| oracle distance | RMSE |", "|---|---|"]
+        out += [f"| {name} | {value:.4f} |" for name, value in found["oracle"].items()]
+    gaps = found["gaps"]
+    if gaps:
+        out += ["", "| gap of | " + " | ".join(f"{g} frames" for g in gaps) + " |", "|---|" + "---|" * len(gaps)]
+        for name in next(iter(gaps.values())):
+            cells = [f"{g[name]['snr_db']:.1f} dB, amplitude {g[name]['amplitude_ratio']:.2f}" for g in gaps.values()]
+            out.append(f"| {name} | " + " | ".join(cells) + " |")
+    return out

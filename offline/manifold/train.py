@@ -1,0 +1,153 @@
+"""Training: seeded, resumable, every term logged by name for every epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ...clitools import note, progress
+from ...plugins._errors import FileError, ParameterError
+from . import checkpoint, losses, metrics
+from .checkpoint import Run
+from .data import Source
+from .model import Manifold
+from .spec import RunSpec, TrainSpec
+
+#: Evaluation batch: its size and seed; never trained on.
+HELD_OUT, HELD_OUT_SEED = 64, 977
+
+
+def learning_rate(step: int, total: int, spec: TrainSpec) -> float:
+    """One cycle: up by half a cosine over the first 30 % from 1/25, down to 1/10000 of that (Smith 2018)."""
+    if spec.schedule == "constant":
+        return spec.learning_rate
+    rise = max(1, round(0.3 * total))
+    low, end = spec.learning_rate / 25.0, spec.learning_rate / 250_000.0
+    if step < rise:
+        return low + (spec.learning_rate - low) * 0.5 * (1.0 - math.cos(math.pi * step / rise))
+    share = (step - rise) / max(1, total - rise)
+    return end + (spec.learning_rate - end) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def train(
+    spec: RunSpec,
+    out: Path | None = None,
+    *,
+    resume: bool = True,
+    source: Source | None = None,
+    on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+    label: str = "train",
+) -> Run:
+    """Trains a model; with a folder, saves it after every epoch and goes on from there when asked again.
+
+    Raises FileError for a folder with a run of other settings, ParameterError for a loss that is not finite.
+    """
+    torch.manual_seed(spec.train.seed)
+    source = source or Source(spec.data)
+    run = Run(spec, Manifold(spec.model))
+    if out is not None and resume and (out / checkpoint.STATE).exists():
+        run = _resumed(out, spec)
+    model, total = run.model, spec.train.epochs * spec.train.steps
+    optimiser = torch.optim.AdamW(model.parameters(), lr=spec.train.learning_rate, weight_decay=1e-4)
+    if run.slots:
+        optimiser.load_state_dict({"state": run.slots, "param_groups": optimiser.state_dict()["param_groups"]})
+    began = time.monotonic()
+    with progress() as bar:
+        task = bar.add_task(label, total=total, completed=run.step)
+        while run.step < total:
+            row = _epoch(run, source, optimiser, lambda: bar.update(task, advance=1))
+            row |= evaluate(model, source, spec) | {"seconds": time.monotonic() - began}
+            run.history.append(row)
+            run.slots = optimiser.state_dict()["state"]
+            if out is not None:
+                checkpoint.save(out, run)
+            if on_epoch is not None:
+                on_epoch(run.step // spec.train.steps, row)
+    return run
+
+
+def _resumed(out: Path, spec: RunSpec) -> Run:
+    found = checkpoint.load(out)
+    old, new = found.spec.model_dump(mode="json"), spec.model_dump(mode="json")
+    if spec.data.folder is not None:
+        new["data"]["folder"] = spec.data.folder.name
+    changed = [
+        f"{part}.{key} is {new[part][key]!r}, was {old[part][key]!r}"
+        for part in new
+        for key in new[part]
+        if new[part][key] != old[part].get(key)
+    ]
+    if changed:
+        raise FileError(
+            f"{out}: holds a run of other settings ({'; '.join(changed[:3])}); give another --out, or say --no-resume"
+        )
+    if found.step:
+        note(f"goes on at step {found.step} from {out}")
+    return Run(spec, found.model, found.step, found.history, found.slots)
+
+
+def _epoch(
+    run: Run, source: Source, optimiser: torch.optim.Optimizer, advance: Callable[[], object]
+) -> dict[str, float]:
+    """One epoch; means of the terms and of the gradient's norm by module."""
+    spec, model = run.spec, run.model
+    sums: dict[str, float] = {}
+    total = spec.train.epochs * spec.train.steps
+    model.train()
+    for _ in range(spec.train.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(run.step, total, spec.train)
+        seed = spec.train.seed * 1_000_003 + run.step
+        torch.manual_seed(seed)
+        batch = source.batch(spec.train.batch, seed)
+        last = spec.data.length - 1 - spec.loss.rollout_frames
+        start = int(torch.randint(min(16, max(1, last)), max(2, last + 1), (1,)))
+        found = losses.terms(model, batch, model(batch.noisy[:, :-1]), spec.loss, start)
+        loss = losses.total(found, spec.loss)
+        if not bool(torch.isfinite(loss)):
+            raise ParameterError(
+                f"the loss is {float(loss.detach())} at step {run.step}; try a smaller --learning-rate"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norms = {f"gradient_{name}": _norm(part) for name, part in model.named_children()}
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        run.step += 1
+        logged = {k: float(v.detach()) for k, v in {"loss": loss, **found}.items()} | norms
+        for key, value in logged.items():
+            sums[key] = sums.get(key, 0.0) + value / spec.train.steps
+        advance()
+    return {"step": float(run.step), **sums}
+
+
+def _norm(part: torch.nn.Module) -> float:
+    grads = [p.grad.square().sum() for p in part.parameters() if p.grad is not None]
+    return float(torch.stack(grads).sum().sqrt()) if grads else 0.0
+
+
+@torch.no_grad()
+def evaluate(model: Manifold, source: Source, spec: RunSpec, *, size: int = HELD_OUT) -> dict[str, float]:
+    """Figures on sequences never trained on, without sampling noise."""
+    model.eval()
+    batch = source.batch(size, HELD_OUT_SEED, held_out=True)
+    passed = model(batch.noisy[:, :-1])
+    found = {f"held_out_{k}": v for k, v in metrics.one_ahead(passed.prediction, batch).items()}
+    if batch.oracle is not None:
+        z, oracle = passed.mean, batch.oracle[:, :-1]
+        if z.shape[2] >= oracle.shape[2]:
+            found["oracle_rmse"] = metrics.procrustes_rmse(z, oracle)
+            found["oracle_rmse_settled"] = metrics.procrustes_rmse(z, oracle, metrics.SETTLED_FRAMES)
+    start = spec.data.length // 2
+    for gap in (16, 32):
+        if start + gap <= spec.data.length:
+            figures = metrics.gap_figures(
+                metrics.model_gap(model, batch, start, gap), batch.clean.double().numpy(), start
+            )
+            found[f"gap_{gap}_snr_db"] = figures.snr_db
+            found[f"gap_{gap}_amplitude"] = figures.amplitude_ratio
+    return found | metrics.latent_figures(model, batch)
