@@ -1,17 +1,16 @@
 """K-SOM on real pieces: how new music is related to its source, and how well the maps fit.
 
-    .venv/bin/python -m bench.ksom_music [FOLDER] [--every 4] [--seconds 60]
+    .venv/bin/python -m bench.ksom_music [FOLDER] [--every 4] [--seconds 60] [--json FILE]
 
 Every fourth recording of the folder (sorted by path), whole. Each is analysed, mapped, and played
 with the defaults of `cspace ksom generate`; source and result are then measured with librosa alone
-(`cspace ksom compare`). Models are kept in bench/out/ksom/ and taken from there the next time.
+(`cspace ksom compare`). A table is printed, and all figures are written as JSON. Models are kept in
+bench/out/ksom/ and taken from there the next time.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import resource
 import time
 from pathlib import Path
@@ -23,8 +22,10 @@ from cspace.offline.audio import audio_files
 from cspace.offline.ksom import compare as cmp
 from cspace.offline.ksom import modelfile as mf
 from cspace.offline.ksom import pipeline as pl
+from cspace.offline.ksom.modelfile import pretty
 from cspace.offline.ksom.oscillators import Performance
 from cspace.plugins import CspaceError
+from cspace.wholefile import write_text
 
 OUT = Path(__file__).parent / "out" / "ksom"
 DATA = Path(__file__).parent.parent / "data" / "recordings" / "music"
@@ -60,10 +61,15 @@ def matrix(rows: list[dict[str, Any]]) -> np.ndarray:
     return np.array([[cmp.class_correlation(s, r) for s in profiles("source")] for r in profiles("result")])
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
+def relations(rows: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Pitch-class correlation of each result with its own source, and its mean over the other sources."""
     between = matrix(rows)
     own = np.diag(between)
-    others = (between.sum(axis=1) - own) / (len(rows) - 1)
+    return own, (between.sum(axis=1) - own) / max(1, len(rows) - 1)
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    own, others = relations(rows)
     out = [
         "| piece | length s | pitch classes: own source | other sources, mean | tempo source → result | ratio "
         "| waveform correlation | quantisation error (untrained) | topographic error |",
@@ -100,6 +106,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--json", type=Path, default=OUT / "pieces.json")
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
@@ -109,8 +116,12 @@ def main() -> None:
         except CspaceError as e:
             print(f"{path.name}: left out, {e}", flush=True)
             continue
-        print(json.dumps(rows[-1]["comparison"], default=dataclasses.asdict)[:200], flush=True)
-        (OUT / "pieces.json").write_text(json.dumps(rows, indent=1))
+        print(f"{path.name}: done", flush=True)
+    own, others = relations(rows)
+    for row, a, b in zip(rows, own, others, strict=True):
+        row["pitch_classes"] = {"own_source": round(float(a), 4), "other_sources": round(float(b), 4)}
+    data = {"seconds": args.seconds, "table": table(rows), "pieces": rows}
+    write_text(args.json, pretty(data))
     print("\n".join(table(rows)))
     print(f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 

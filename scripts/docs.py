@@ -1,6 +1,6 @@
-"""Writes the parts of docs/ that are made by code: the processor reference and the demo's picture.
+"""Writes the parts of docs/ that are made by code: the processor reference, and pictures at a size for a page.
 
-    .venv/bin/python scripts/docs.py [--picture demo/picture.png]
+    .venv/bin/python scripts/docs.py [--picture demo/picture.png [--into docs/images/NAME.png]]
 
 `tests/test_docs.py` fails when the reference no longer says what the compiled core says.
 """
@@ -58,23 +58,24 @@ def _live(thing: object) -> str:
     return " (live)" if isinstance(thing, dict) and thing.get("live") else ""
 
 
-def shrink(source: Path) -> None:
-    """The demo's picture at a size for the README."""
+def shrink(source: Path, target: Path) -> None:
+    """A picture at a size for a page."""
     from PIL import Image
 
     with Image.open(source) as image:
         height = round(image.height * PICTURE_WIDTH / image.width)
         small = image.convert("RGB").resize((PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
-        small.quantize(192, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+        small.quantize(192, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--picture", type=Path, help="a picture made by `make demo`, to put into the README")
+    parser.add_argument("--picture", type=Path, help="a picture, such as that of `make demo` for the README")
+    parser.add_argument("--into", type=Path, default=PICTURE, help="where that goes (default: the README's)")
     args = parser.parse_args()
     REFERENCE.write_text(reference(), encoding="utf-8")
     if args.picture:
-        shrink(args.picture)
+        shrink(args.picture, args.into)
 
 
 if __name__ == "__main__":

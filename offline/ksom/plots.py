@@ -125,6 +125,7 @@ def _draw_symbols(ax: Any, symbols: Sequence[str]) -> None:
         matplotlib.patches.Patch(color=colours[k], label=f"{s if ord(s) < 0x10000 else 'G clef'}  {MEANINGS[s]}")
         for k, s in enumerate(MEANINGS)
     ]
+    handles.append(matplotlib.patches.Patch(facecolor=colours[-1], edgecolor="0.6", label="no step here"))
     ax.figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
 
 
