@@ -1,6 +1,6 @@
 """K-SOM on real pieces: how new music is related to its source, and how well the maps fit.
 
-    .venv/bin/python -m bench.ksom_music [FOLDER] [--every 4] [--seconds 60] [--json FILE]
+    .venv/bin/python -m bench.ksom_music [FOLDER] [--every 4] [--seconds 60] [--seed 7] [--json FILE]
 
 Every fourth recording of the folder (sorted by path), whole. Each is analysed, mapped, and played
 with the defaults of `cspace ksom generate`; source and result are then measured with librosa alone
@@ -31,7 +31,7 @@ OUT = Path(__file__).parent / "out" / "ksom"
 DATA = Path(__file__).parent.parent / "data" / "recordings" / "music"
 
 
-def piece(path: Path, seconds: float) -> dict[str, Any]:
+def piece(path: Path, seconds: float, seed: int) -> dict[str, Any]:
     """Figures of one recording, all from files, so that nothing is shared but what a user has."""
     model_path, result = OUT / f"{path.stem}.json", OUT / f"{path.stem}.wav"
     start = time.process_time()
@@ -39,7 +39,7 @@ def piece(path: Path, seconds: float) -> dict[str, Any]:
         model = pl.train_map(pl.analyse([path], mf.Settings())[0], 7)
         mf.save_model(model_path, model)
     model = mf.load_model(model_path)
-    score = pl.compose(model, Performance(seconds=seconds))
+    score = pl.compose(model, Performance(seconds=seconds, seed=seed))
     pl.synthesise(score, result, subtype="PCM_16")
     found = cmp.compare(path, result)
     quality = model.require_map().quality
@@ -72,15 +72,19 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     own, others = relations(rows)
     out = [
         "| piece | length s | pitch classes: own source | other sources, mean | tempo source → result | ratio "
-        "| waveform correlation | quantisation error (untrained) | topographic error |",
+        "| waveform correlation | quantisation error (untrained; steps as nodes) "
+        "| topographic error (steps as nodes) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r, a, b in zip(rows, own, others, strict=True):
         c, q = r["comparison"], r["map"]
+        tempo = f"{c['source']['tempo_bpm']:.1f} → {c['result']['tempo_bpm']:.1f} | {c['tempo_ratio']:.3f}"
+        fit = f"{q['quantisation_error']:.3f} ({q['untrained_quantisation_error']:.2f}; "
+        fit += f"{q['sampled_quantisation_error']:.3f}) | {q['topographic_error']:.3f} "
+        fit += f"({q['sampled_topographic_error']:.2f})"
         out.append(
-            f"| {r['name']} | {c['source']['seconds']:.0f} | {a:.2f} | {b:.2f} | {c['source']['tempo_bpm']:.1f} → "
-            f"{c['result']['tempo_bpm']:.1f} | {c['tempo_ratio']:.3f} | {c['waveform_correlation']:.2f} | "
-            f"{q['quantisation_error']:.3f} ({q['untrained_quantisation_error']:.2f}) | {q['topographic_error']:.3f} |"
+            f"| {r['name']} | {c['source']['seconds']:.0f} | {a:.2f} | {b:.2f} | {tempo} "
+            f"| {c['waveform_correlation']:.2f} | {fit} |"
         )
     ratio = np.array([r["comparison"]["tempo_ratio"] for r in rows])
     wave = np.array([r["comparison"]["waveform_correlation"] for r in rows])
@@ -106,13 +110,14 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=7, help="of the walk; the maps keep theirs")
     parser.add_argument("--json", type=Path, default=OUT / "pieces.json")
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for path in audio_files(args.folder)[args.first :: args.every]:
         try:
-            rows.append(piece(path, args.seconds))
+            rows.append(piece(path, args.seconds, args.seed))
         except CspaceError as e:
             print(f"{path.name}: left out, {e}", flush=True)
             continue
@@ -120,7 +125,7 @@ def main() -> None:
     own, others = relations(rows)
     for row, a, b in zip(rows, own, others, strict=True):
         row["pitch_classes"] = {"own_source": round(float(a), 4), "other_sources": round(float(b), 4)}
-    data = {"seconds": args.seconds, "table": table(rows), "pieces": rows}
+    data = {"seconds": args.seconds, "seed": args.seed, "table": table(rows), "pieces": rows}
     write_text(args.json, pretty(data))
     print("\n".join(table(rows)))
     print(f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")

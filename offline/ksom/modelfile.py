@@ -126,8 +126,9 @@ class Quality(_Part):
     topographic_error: float
     #: The same map before training, weights drawn as the original drew them (normal, mean 0, deviation 1).
     untrained_quantisation_error: float
-    #: Stricter: weights that are randomly chosen training steps.
+    #: Stricter: weights that are randomly chosen training steps. They lie near the steps, but neighbours mean nothing.
     sampled_quantisation_error: float
+    sampled_topographic_error: float | None = None
 
 
 class Map(_Part):
