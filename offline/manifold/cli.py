@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...clitools import clear_errors, note, say
+from ...clitools import clear_errors, say
 
 if TYPE_CHECKING:
     from .checkpoint import Run
-    from .spec import DataSpec, RunSpec
 
 app = typer.Typer(
     name="manifold",
@@ -20,7 +19,7 @@ app = typer.Typer(
     help="A sequence model whose states move on a sphere: it continues many channels at once and fills gaps.",
 )
 
-Kind = Annotated[str, typer.Option(help="chords, tones, random or loops.")]
+Kind = Annotated[str, typer.Option(help="chords, tones, random, scattered or loops.")]
 Folder = Annotated[Path | None, typer.Option(help="Recordings, for loops.")]
 Frames = Annotated[str, typer.Option(help="What a frame of a loop is: cspace or stft.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result.")]
@@ -54,11 +53,11 @@ def data(
     from safetensors.torch import save_file
 
     from ...wholefile import whole, write_json
-    from . import plots
+    from . import plots, settings
     from .data import Source
 
     asked = {"kind": kind, "channels": channels, "length": length, "noise": noise, "folder": folder, "frames": frames}
-    spec = _data_spec(asked)
+    spec = settings.data_spec(asked)
     batch = Source(spec).batch(count, seed, held_out=held_out)
     base = results / f"manifold_data_{kind}"
     tensors = {"noisy": batch.noisy, "clean": batch.clean}
@@ -70,7 +69,7 @@ def data(
     with whole(base.with_suffix(".png")) as part:
         figure.savefig(part, dpi=110)
     about = {
-        "data": _without_path(spec.model_dump(mode="json")),
+        "data": settings.without_path(spec.model_dump(mode="json")),
         "count": count,
         "seed": seed,
         "held_out": held_out,
@@ -91,7 +90,7 @@ def train(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Settings (TOML) instead of kind and preset.")
     ] = None,
-    dynamics: Annotated[str | None, typer.Option(help="identity, residual, memory, kuramoto or full.")] = None,
+    dynamics: Annotated[str | None, typer.Option(help="identity, residual, memory, kuramoto, full or rotor.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of an epoch.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Sequences to a step.")] = None,
@@ -115,17 +114,17 @@ def train(
 
     from ...wholefile import whole, write_json
     from ..lab.report import finite
-    from . import evaluate, plots
+    from . import evaluate, plots, settings
     from .data import Source
     from .train import train as fit
 
     if threads:
         torch.set_num_threads(threads)
     asked = {"epochs": epochs, "steps": steps, "batch": batch}
-    spec = _loaded(config, folder) if config else _run_spec(kind, preset, folder, frames)
-    spec = _replaced(spec, "train", {"seed": seed, **{k: v for k, v in asked.items() if v is not None}})
+    spec = settings.loaded(config, folder) if config else settings.run_spec(kind, preset, folder, frames)
+    spec = settings.replaced(spec, "train", {"seed": seed, **{k: v for k, v in asked.items() if v is not None}})
     if dynamics is not None:
-        spec = _replaced(spec, "model", {"dynamics": dynamics})
+        spec = settings.replaced(spec, "model", {"dynamics": dynamics})
     target = out or Path("runs") / f"manifold-{spec.data.kind}"
     source = Source(spec.data)
     run = fit(spec, target, resume=resume, source=source, on_epoch=_say_epoch)
@@ -142,7 +141,7 @@ def _say_epoch(epoch: int, row: dict[str, float]) -> None:
     gap = f", gap of 16 {row['gap_16_snr_db']:.1f} dB" if "gap_16_snr_db" in row else ""
     say(
         f"epoch {epoch}: loss {row['loss']:.4f}, held out: energy-weighted {row['held_out_energy_weighted']:.4f}, "
-        f"MSE {row['held_out_mse']:.5f}{gap} ({row['seconds']:.0f} s)"
+        f"MSE {row['held_out_mse']:.5f}{gap} ({row['seconds']:.0f} s, {row['cpu_seconds']:.0f} s of CPU)"
     )
 
 
@@ -221,6 +220,113 @@ def impute(
         say(f"written: {base.with_suffix(suffix)}")
 
 
+@app.command()
+@clear_errors
+def ablate(
+    rows: Annotated[str, typer.Option(help="Rungs such as A,B,E zero; empty: all.")] = "",
+    kind: Kind = "chords",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each rung.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1)] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of an epoch.")] = 100,
+    batch: Annotated[int, typer.Option(min=1, help="Sequences to a step.")] = 16,
+    channels: Annotated[int, typer.Option(help="Channels of a frame.")] = 16,
+    length: Annotated[int, typer.Option(help="Frames of a sequence.")] = 128,
+    threads: Threads = 0,
+    results: Results = Path("results"),
+) -> None:
+    """The original's ladder A to E and the changes made here, over several seeds, beside the trivial rows.
+
+    Examples
+    --------
+        cspace manifold ablate --seeds 3 --steps 100
+
+        cspace manifold ablate --rows "A,B,C,final" --epochs 5 --steps 10
+    """
+    import torch
+
+    from ...plugins._errors import ParameterError, near
+    from ...wholefile import write_json, write_text
+    from ..lab.report import finite
+    from . import ablate as study
+    from . import settings
+
+    if threads:
+        torch.set_num_threads(threads)
+    names = [part.strip() for part in rows.split(",")] if rows else list(study.LADDER)
+    names = _joined(names, study.LADDER)
+    for name in names:
+        if name not in study.LADDER:
+            raise ParameterError(f"--rows has {name!r}{near(name, study.LADDER)}; rungs are {', '.join(study.LADDER)}")
+    base = settings.run_spec(kind, None, None, "cspace", channels=channels, length=length)
+    base = settings.replaced(base, "train", {"epochs": epochs, "steps": steps, "batch": batch})
+
+    def tell(name: str, seed: int, row: dict[str, float]) -> None:
+        said = ", ".join(f"{k.removeprefix('held_out_')} {v:.4f}" for k, v in list(row.items())[:5])
+        say(f"{name}, seed {seed}: {said}")
+
+    found = study.ladder(base, names, list(range(seeds)), tell)
+    table = study.lines(found)
+    write_json(results / "manifold_ablate.json", finite({"spec": base.model_dump(mode="json"), **found}))
+    write_text(results / "manifold_ablate.md", "\n".join(table) + "\n")
+    for line in table:
+        say(line)
+    say(f"written: {results / 'manifold_ablate.json'}")
+    say(f"written: {results / 'manifold_ablate.md'}")
+
+
+def _joined(parts: list[str], known: dict[str, Any]) -> list[str]:
+    """Names that hold a comma, such as `rotor, long`, put together again."""
+    out: list[str] = []
+    for part in parts:
+        if out and f"{out[-1]}, {part}" in known:
+            out[-1] = f"{out[-1]}, {part}"
+        else:
+            out.append(part)
+    return out
+
+
+@app.command()
+@clear_errors
+def portrait(
+    run: RunFolder,
+    seed: Seed = 0,
+    count: Annotated[int, typer.Option(min=1, max=6, help="Sequences.")] = 3,
+    frames: Annotated[int, typer.Option(min=2, max=10_000, help="Frames that the dynamics go on for.")] = 128,
+    folder: Folder = None,
+    results: Results = Path("results"),
+) -> None:
+    """Phase portraits: the encoder's tracks and the dynamics' own, rolled on from half a sequence.
+
+    Examples
+    --------
+        cspace manifold portrait runs/manifold-chords
+    """
+    import torch
+
+    from ...wholefile import whole, write_json
+    from ..lab.report import finite
+    from . import checkpoint, metrics, plots
+    from .data import Source
+
+    trained = checkpoint.load(run)
+    spec, model = trained.spec.data, trained.model.eval()
+    source = Source(spec.model_copy(update={"folder": folder}) if folder is not None else spec)
+    batch = source.batch(count, seed, held_out=True)
+    with torch.no_grad():
+        z = model.encode(batch.noisy)
+        on = model.rollout(z[:, : spec.length // 2], frames, window=spec.length)
+    tracks = {f"encoder, sequence {i}": z[i].double().numpy() for i in range(count)}
+    tracks |= {f"dynamics alone, sequence {i}": on[i].double().numpy() for i in range(count)}
+    base = results / "manifold_portrait"
+    with whole(base.with_suffix(".png")) as part:
+        plots.portrait(tracks, f"{run.name}: states in the plane of their largest components").savefig(part, dpi=100)
+    figures = metrics.latent_figures(model, source.batch(64, seed, held_out=True))
+    write_json(base.with_suffix(".json"), finite({"run": run.name, "seed": seed, "figures": figures}))
+    say(f"effective rank {figures['latent_rank']:.1f}, entropy of the spectrum {figures['latent_entropy']:.2f} nepers")
+    for suffix in (".png", ".json"):
+        say(f"written: {base.with_suffix(suffix)}")
+
+
 def _sequence(trained: Run, path: Path | None, seed: int) -> tuple[Any, Any]:
     """Frames to fill, and the clean ones where they are known [shape=(length, channels)]."""
     from safetensors import SafetensorError
@@ -254,83 +360,3 @@ def _sound(path: Path, frames: Any) -> None:
     peak = float(np.max(np.abs(x))) or 1.0
     with Writer(path, 22_050, 1, frames=len(x)) as out:
         out.write(np.ascontiguousarray(x * np.float32(0.891 / peak)))
-
-
-# ---- settings ---------------------------------------------------------------------------------
-
-
-def _data_spec(asked: dict[str, Any]) -> DataSpec:
-    from pydantic import ValidationError
-
-    from ..config import ConfigError
-    from .spec import DataSpec
-
-    try:
-        return DataSpec.model_validate(asked)
-    except ValidationError as e:
-        raise ConfigError(_first(e)) from None
-
-
-def _run_spec(kind: str, preset: str | None, folder: Path | None, frames: str, **more: Any) -> RunSpec:
-    """The preset with these data settings; what is wrong in one line."""
-    from pydantic import ValidationError
-
-    from ..config import ConfigError
-    from .spec import preset as find
-
-    try:
-        return find(preset or "manifold", kind=kind, folder=folder, frames=frames, **more)
-    except ValidationError as e:
-        raise ConfigError(_first(e)) from None
-
-
-def _replaced(spec: RunSpec, part: str, values: dict[str, Any]) -> RunSpec:
-    from pydantic import ValidationError
-
-    from ..config import ConfigError
-    from .spec import RunSpec
-
-    whole = spec.model_dump()
-    whole[part] |= values
-    try:
-        return RunSpec.model_validate(whole)
-    except ValidationError as e:
-        raise ConfigError(_first(e)) from None
-
-
-def _loaded(path: Path, folder: Path | None) -> RunSpec:
-    """A RunSpec from TOML; the folder of recordings may be given apart."""
-    import sys
-
-    from ..config import ConfigError, parse
-    from .spec import RunSpec
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read: {e.strerror or e}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: is not TOML: {e}") from None
-    if folder is not None:
-        table.setdefault("data", {})["folder"] = str(folder)
-    else:
-        note(f"settings from {path}")
-    return parse(RunSpec, table, str(path))
-
-
-def _first(error: Any) -> str:
-    """The first thing pydantic found, as `data.kind is 'x': …`."""
-    one = error.errors()[0]
-    where = ".".join(str(p) for p in one["loc"])
-    message = str(one["msg"]).removeprefix("Value error, ")
-    return f"{where} is {one['input']!r}: {message}" if where else message
-
-
-def _without_path(table: dict[str, Any]) -> dict[str, Any]:
-    if table.get("folder"):
-        table["folder"] = Path(table["folder"]).name
-    return table

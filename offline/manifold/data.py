@@ -33,7 +33,8 @@ class Batch:
 
     noisy: Tensor
     clean: Tensor
-    #: (sin, cos) of each tone, lowest frequency first, unit norm [shape=(batch, length, 6)].
+    #: (sin, cos) of each tone at channel 0, unit norm [shape=(batch, length, 6)]. Chords: lowest tone first,
+    #: since nothing else tells them apart in one frame. Others: loudest first, which is one channel pattern each.
     oracle: Tensor | None
     #: Radians per frame [shape=(batch, 3)], loudest first; None for loops.
     omega: F64 | None
@@ -73,7 +74,7 @@ class Source:
 def _tones(spec: DataSpec, size: int, rng: np.random.Generator) -> tuple[F64, F64, F64]:
     step = 4.0 * np.pi / (spec.length - 1)
     # Frequencies per frame do not depend on the length: a longer sequence has more turns, not slower ones.
-    if spec.kind == "random":
+    if spec.kind in ("random", "scattered"):
         frequency = np.stack([_apart(rng) for _ in range(size)])
         step = 4.0 * np.pi / 127
         start = rng.uniform(0.0, 2.0 * np.pi, (size, 3))
@@ -83,17 +84,17 @@ def _tones(spec: DataSpec, size: int, rng: np.random.Generator) -> tuple[F64, F6
     c = np.arange(spec.channels)
     if spec.kind == "chords":  # every tone has the same channel phases: one 2-D signal (defect 13)
         channel = np.broadcast_to(2.0 * np.pi * c / spec.channels, (size, 3, spec.channels))
-    elif spec.kind == "tones":  # tone i turns i + 1 times over the channels, so that one frame tells tones apart
+    elif spec.kind != "scattered":  # tone i turns i + 1 times over the channels, so that one frame tells tones apart
         channel = np.broadcast_to(2.0 * np.pi * np.outer([1, 2, 3], c) / spec.channels, (size, 3, spec.channels))
-    else:
+    else:  # other channel phases in every sequence
         channel = rng.uniform(0.0, 2.0 * np.pi, (size, 3, spec.channels))
     omega = frequency * step
     phase = omega[:, None, :] * np.arange(spec.length)[:, None] + start[:, None, :]
     clean = np.zeros((size, spec.length, spec.channels))
     for i, amplitude in enumerate(AMPLITUDES):
         clean += amplitude * np.sin(phase[:, :, i, None] + channel[:, None, i])
-    order = np.argsort(omega, axis=1)
-    ordered = np.take_along_axis(phase, order[:, None, :], axis=2)
+    order = np.argsort(omega, axis=1) if spec.kind == "chords" else np.broadcast_to(np.arange(3), (size, 3))
+    ordered = np.take_along_axis(phase + channel[:, None, :, 0], order[:, None, :], axis=2)
     oracle = np.stack([np.sin(ordered), np.cos(ordered)], axis=3).reshape(size, spec.length, 6) / np.sqrt(3.0)
     return clean, oracle, omega
 

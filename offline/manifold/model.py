@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...plugins._errors import AudioError
-from . import fractional
+from . import fractional, rotor
 from .spec import ModelSpec
 
 #: Frames that a context-dependent rotation is computed from: the first ones, so that no frame sees its future.
@@ -148,6 +148,8 @@ class Dynamics(nn.Module):
             return z
         if self.spec.dynamics == "residual":
             return self._recurrent(z)
+        if self.spec.dynamics == "rotor":
+            return unit(rotor.one_ahead(z))
         length = z.shape[1]
         taps = self.memory_taps()
         memory = torch.zeros_like(z) if taps is None else fractional.causal(z, taps)
@@ -158,7 +160,7 @@ class Dynamics(nn.Module):
 
     def ahead(self, past: Tensor) -> Tensor:
         """The state after the last [shape=(batch, latent)], given all states up to it [(batch, length, latent)]."""
-        if self.spec.dynamics in ("identity", "residual"):
+        if self.spec.dynamics in ("identity", "residual", "rotor"):
             whole: Tensor = self(past)
             return whole[:, -1]
         last, length = past[:, -1:], past.shape[1]
@@ -266,10 +268,21 @@ class Manifold(nn.Module):
 
         Without a window, from all before it.
         """
+        if self.spec.dynamics == "rotor":
+            return self._turned(z if window is None else z[:, -window:], frames)
         past, out = z, []
         for _ in range(frames):
             out.append(self.dynamics.ahead(past if window is None else past[:, -window:]))
             past = torch.cat([past, out[-1][:, None]], 1)
+        return torch.stack(out, 1) if out else z[:, :0]
+
+    def _turned(self, z: Tensor, frames: int) -> Tensor:
+        """The rotor's rotation and state are found once, from the past, and kept through the gap."""
+        turn, state = rotor.settle(z)
+        out = []
+        for _ in range(frames):
+            state = unit((turn @ state[:, :, None])[:, :, 0])
+            out.append(state)
         return torch.stack(out, 1) if out else z[:, :0]
 
     def forward(self, x: Tensor) -> Passed:

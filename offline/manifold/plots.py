@@ -36,7 +36,7 @@ def curves(history: list[dict[str, float]], title: str) -> Figure:
     figure = Figure(figsize=(10.0, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = np.arange(1, len(history) + 1)
-    aside = ("step", "seconds", "loss", "norm_error", "latent_rank", "latent_entropy")
+    aside = ("step", "seconds", "cpu_seconds", "loss", "norm_error", "latent_rank", "latent_entropy")
     for key in history[0]:
         values = [row.get(key, np.nan) for row in history]
         if key.startswith(("held_out", "oracle_rmse")):

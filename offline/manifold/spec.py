@@ -13,7 +13,7 @@ from ...plugins._errors import ParameterError, near
 TONES = (1.0, 2.0, 3.0, 5.0, 8.0)
 GAMMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
-Kind = Literal["chords", "tones", "random", "loops"]
+Kind = Literal["chords", "tones", "random", "scattered", "loops"]
 
 
 class _Spec(BaseModel):
@@ -60,7 +60,8 @@ class ModelSpec(_Spec):
     #: Standard deviation of that noise at the start; the original's was 0.69.
     sigma_start: float = Field(0.05, gt=0.0, le=2.0)
     rotation: Literal["none", "static", "mean", "covariance", "velocity", "ends"] = "none"
-    dynamics: Literal["identity", "residual", "memory", "kuramoto", "full"] = "full"
+    #: `rotor`: one rotation fitted to the past, without weights (`rotor.py`); the others learn theirs.
+    dynamics: Literal["identity", "residual", "memory", "kuramoto", "full", "rotor"] = "full"
     #: `free`: learned taps; `fractional`: a mix of power-law kernels; `both`: their sum.
     memory: Literal["free", "fractional", "both"] = "both"
     memory_taps: int = Field(64, ge=1, le=4096)
@@ -81,6 +82,12 @@ class ModelSpec(_Spec):
     def _check(self) -> ModelSpec:
         if not self.gammas or not all(0.0 < g < 1.0 for g in self.gammas):
             raise ValueError(f"gammas is {list(self.gammas)}; one or more between 0 and 1 are needed")
+        return self
+
+    @model_validator(mode="after")
+    def _on_sphere(self) -> ModelSpec:
+        if self.dynamics == "rotor" and self.space == "euclid":
+            raise ValueError("dynamics rotor turns the sphere; set space to sphere or sampled")
         return self
 
     @property

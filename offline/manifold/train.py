@@ -55,12 +55,15 @@ def train(
     optimiser = torch.optim.AdamW(model.parameters(), lr=spec.train.learning_rate, weight_decay=1e-4)
     if run.slots:
         optimiser.load_state_dict({"state": run.slots, "param_groups": optimiser.state_dict()["param_groups"]})
-    began = time.monotonic()
+    began, worked = time.monotonic(), time.process_time()
     with progress() as bar:
         task = bar.add_task(label, total=total, completed=run.step)
         while run.step < total:
             row = _epoch(run, source, optimiser, lambda: bar.update(task, advance=1))
-            row |= evaluate(model, source, spec) | {"seconds": time.monotonic() - began}
+            row |= evaluate(model, source, spec) | {
+                "seconds": time.monotonic() - began,
+                "cpu_seconds": time.process_time() - worked,
+            }
             run.history.append(row)
             run.slots = optimiser.state_dict()["state"]
             if out is not None:

@@ -26,7 +26,7 @@ from cspace.offline.manifold.spec import DataSpec, LossSpec, ModelSpec, RunSpec,
 from cspace.offline.manifold.train import train  # noqa: E402
 
 SMALL = {"width": 8, "layers": 2, "latent": 7, "decoder_width": 8, "memory_taps": 5}
-DYNAMICS = ("identity", "residual", "memory", "kuramoto", "full")
+DYNAMICS = ("identity", "residual", "memory", "kuramoto", "full", "rotor")
 
 
 def model(**more: object) -> Manifold:
@@ -66,7 +66,7 @@ def test_chords_follow_the_originals_formula_and_have_rank_two() -> None:
 
 
 def test_tones_with_phases_of_their_own_have_rank_six() -> None:
-    for kind in ("tones", "random"):
+    for kind in ("tones", "random", "scattered"):
         y = Source(DataSpec(kind=kind, noise=0.0)).batch(1, 1).clean[0].numpy()
         assert np.linalg.matrix_rank(y, tol=1e-2) == 6
 
@@ -170,6 +170,23 @@ def test_no_frame_sees_its_future(rotation: str, encoder: str) -> None:
     # A rotation of the context knows the first frames only.
     assert torch.allclose(a.prediction[:, :20], b.prediction[:, :20], atol=1e-5)
     assert not torch.allclose(a.prediction[:, 20:], b.prediction[:, 20:], atol=1e-3)
+
+
+def test_rotor_continues_oscillators_without_fading() -> None:
+    m = model(dynamics="rotor", latent=8)
+    t = torch.arange(200.0)[:, None]
+    omega = torch.tensor([0.31, 0.77, 0.13])
+    pairs = torch.stack([torch.sin(omega * t), torch.cos(omega * t)], 2).flatten(1) / 3.0**0.5
+    mix = torch.linalg.qr(torch.randn(8, 8))[0][:6]  # three planes somewhere in eight dimensions
+    z = unit(pairs @ mix)[None]
+    with torch.no_grad():
+        exact = m.rollout(z[:, :60], 140)[0]
+        assert float((exact - z[0, 60:]).norm(dim=1).max()) < 0.02
+        torch.manual_seed(1)
+        noisy = m.rollout(unit(z[:, :60] + 0.03 * torch.randn(1, 60, 8)), 60)[0]
+    # Noise of 8 % is averaged away to less than 4 % at first, and the amplitude stays.
+    assert float((noisy[0] - z[0, 60]).norm()) < 0.04
+    assert float((noisy @ mix.T).norm(dim=1).min()) > 0.98
 
 
 def test_every_switch_takes_part_in_training() -> None:
@@ -373,6 +390,19 @@ def test_data_train_and_impute_from_the_command_line(tmp_path: Path) -> None:
     assert code == 0, text
     assert {p.suffix for p in tmp_path.glob("manifold_impute.*")} == {".safetensors", ".png", ".json", ".wav"}
     assert sf.info(tmp_path / "manifold_impute.wav").frames == 40
+    code, text = invoke("portrait", out, "--count", 1, "--frames", 9, "-r", tmp_path)
+    assert code == 0, text
+
+
+def test_ablate_gives_every_rung_with_spread_beside_the_trivial_rows(tmp_path: Path) -> None:
+    asked = ("--seeds", 2, "--steps", 1, "--batch", 2, "--channels", 4, "--length", 56, "-r", tmp_path)
+    code, text = invoke("ablate", "--rows", "A,E zero, mean,rotor", *asked)
+    assert code == 0, text
+    found = json.loads((tmp_path / "manifold_ablate.json").read_text())
+    assert list(found["rungs"]) == ["A", "E zero, mean", "rotor"]
+    assert all(len(r["runs"]) == 2 and r["spread"]["held_out_mse"] > 0.0 for r in found["rungs"].values())
+    assert {"zero", "linear, 9 frames"} <= set(found["one_frame_ahead"])
+    assert "ridge AR" in found["gap_16"]
 
 
 @pytest.mark.parametrize(
@@ -384,6 +414,7 @@ def test_data_train_and_impute_from_the_command_line(tmp_path: Path) -> None:
         (("train", "--preset", "orignal"), "did you mean 'original'"),
         (("train", "--config", "nowhere.toml"), "nowhere.toml"),
         (("impute", "nowhere"), "nowhere"),
+        (("ablate", "--rows", "rotr"), "did you mean 'rotor'"),
     ],
 )
 def test_bad_input_is_one_line(args: tuple[object, ...], words: str) -> None:
