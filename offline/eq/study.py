@@ -20,7 +20,7 @@ from ...plugins._adaptive.model import Model
 from ...plugins._adaptive.spectrum import SHORTEST_S, SILENCE_DB, Frames, Sound
 from ...plugins._audio import check_rate
 from ...plugins._errors import AudioError, FileError, ParameterError
-from .loudness import loudness_lufs
+from .loudness import Meter
 
 _BLOCK = 65_536
 _DEAD_DB = 75.0
@@ -211,11 +211,9 @@ def render(source: Path, target: Path, setting: F64, gain_db: float, progress: P
 
 
 def file_loudness(path: Path) -> float:
-    """Integrated loudness in LUFS of the first 10 minutes of a file."""
+    """Integrated loudness of a file in LUFS; -inf for silence or less than 0.4 s."""
     with Reader(path) as file:
-        blocks = []
+        meter = Meter(file.sample_rate, file.channels)
         for block in file.blocks(_BLOCK):
-            blocks.append(block)
-            if file.frames_read > 600 * file.sample_rate:
-                break
-        return loudness_lufs(np.concatenate(blocks).T, file.sample_rate) if blocks else float("-inf")
+            meter.add(block.T)
+        return meter.lufs()

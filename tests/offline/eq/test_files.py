@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +241,25 @@ def test_long_files_are_heard_in_bounded_pieces(tmp_path: Path) -> None:
     assert heard.seconds == 600.0
     assert heard.powers.shape[1] == 48
     assert abs(heard.sound().tilt_db_per_octave()) < 0.1  # type: ignore[union-attr]
+
+
+# VmHWM, not ru_maxrss: that starts at the size of the process that forked.
+WORK = "import sys; from pathlib import Path; from typer.testing import CliRunner; from cspace.cli import app; "
+WORK += "done = CliRunner().invoke(app, ['eq', *sys.argv[1:]]); assert done.exit_code == 0, done.output; "
+WORK += "print([w.split()[1] for w in Path('/proc/self/status').read_text().split('\\n') if w.startswith('VmHWM')][0])"
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    "args", [("analyze", "--window", "3"), ("apply", "-w", "warm", "-o", "OUT"), ("compare", "-w", "warm", "-o", "OUT")]
+)
+def test_twenty_minutes_stay_under_a_quarter_gibibyte(tmp_path: Path, args: tuple[str, ...]) -> None:
+    with sf.SoundFile(tmp_path / "long.wav", "w", 48_000, 2) as f:
+        for i in range(40):
+            f.write(np.stack([pink_noise(30.0, 48_000, 2 * i + c) for c in (0, 1)], axis=1))
+    words = [args[0], str(tmp_path / "long.wav"), *(str(tmp_path / "o") if a == "OUT" else a for a in args[1:])]
+    run = subprocess.run([sys.executable, "-c", WORK, *words], capture_output=True, text=True, check=True)
+    peak = int(run.stdout.split()[-1]) // 1024
+    print(f"{args[0]}: {peak} MiB")
+    assert peak < 256

@@ -80,4 +80,8 @@ def test_loudness_is_that_of_the_standard() -> None:
     quiet = 10 ** (-20 / 20) * x
     gated = np.concatenate([quiet, np.zeros_like(quiet)])
     assert abs(loudness.loudness_lufs(gated, rate) + 23.01) < 0.15, "silence does not count"
+    meter = loudness.Meter(rate, 1)
+    for at in range(0, len(gated), 10_007):
+        meter.add(gated[None, at : at + 10_007])
+    assert meter.lufs() == pytest.approx(loudness.loudness_lufs(gated, rate), abs=1e-9), "pieces are the whole"
     assert loudness.loudness_lufs(np.zeros(100, np.float32), rate) == -np.inf
