@@ -47,12 +47,12 @@ LADDER: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "long": ("energy, with the encoder that sees 127 frames", {}, _ENERGY),
     "long, identity": ("long without dynamics", {"dynamics": "identity"}, _ENERGY),
     "rollout": ("long, with the loss of a rollout", {}, {**_ENERGY, "rollout": 1.0}),
-    "manifold": ("rollout, with the oracle", {}, {**_ENERGY, "rollout": 1.0, "oracle": 3.0}),
-    "manifold, Euclid": ("manifold off the sphere", {"space": "euclid"}, {**_ENERGY, "rollout": 1.0, "oracle": 3.0}),
+    "manifold": ("rollout, with the oracle", {}, {**_ENERGY, "rollout": 1.0, "oracle": 10.0}),
+    "manifold, Euclid": ("manifold off the sphere", {"space": "euclid"}, {**_ENERGY, "rollout": 1.0, "oracle": 10.0}),
     "rotor": (
         "manifold with the rotor in place of memory and coupling",
         {"dynamics": "rotor"},
-        {**_ENERGY, "rollout": 1.0, "oracle": 3.0},
+        {**_ENERGY, "rollout": 1.0, "oracle": 10.0},
     ),
 }
 

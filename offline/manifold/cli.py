@@ -327,6 +327,25 @@ def portrait(
         say(f"written: {base.with_suffix(suffix)}")
 
 
+@app.command()
+@clear_errors
+def diary(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of trainings, in the order to tell.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The Markdown file to write.")] = Path("diary.md"),
+) -> None:
+    """Writes the experiment diary from the logs: what was tried, figures by epoch, targets met and missed.
+
+    Examples
+    --------
+        cspace manifold diary runs/original runs/manifold-chords -o diary.md
+    """
+    from ...wholefile import write_text
+    from .diary import diary as write
+
+    write_text(output, write(runs))
+    say(f"written: {output}")
+
+
 def _sequence(trained: Run, path: Path | None, seed: int) -> tuple[Any, Any]:
     """Frames to fill, and the clean ones where they are known [shape=(length, channels)]."""
     from safetensors import SafetensorError

@@ -33,8 +33,8 @@ class Batch:
 
     noisy: Tensor
     clean: Tensor
-    #: (sin, cos) of each tone at channel 0, unit norm [shape=(batch, length, 6)]. Chords: lowest tone first,
-    #: since nothing else tells them apart in one frame. Others: loudest first, which is one channel pattern each.
+    #: (sin, cos) of each tone at channel 0, loudest tone first, unit norm [shape=(batch, length, 6)]. In this order a
+    #: state says which tone is how loud, so that one frame can be decoded from it; lowest first it would not.
     oracle: Tensor | None
     #: Radians per frame [shape=(batch, 3)], loudest first; None for loops.
     omega: F64 | None
@@ -93,9 +93,8 @@ def _tones(spec: DataSpec, size: int, rng: np.random.Generator) -> tuple[F64, F6
     clean = np.zeros((size, spec.length, spec.channels))
     for i, amplitude in enumerate(AMPLITUDES):
         clean += amplitude * np.sin(phase[:, :, i, None] + channel[:, None, i])
-    order = np.argsort(omega, axis=1) if spec.kind == "chords" else np.broadcast_to(np.arange(3), (size, 3))
-    ordered = np.take_along_axis(phase + channel[:, None, :, 0], order[:, None, :], axis=2)
-    oracle = np.stack([np.sin(ordered), np.cos(ordered)], axis=3).reshape(size, spec.length, 6) / np.sqrt(3.0)
+    first = phase + channel[:, None, :, 0]
+    oracle = np.stack([np.sin(first), np.cos(first)], axis=3).reshape(size, spec.length, 6) / np.sqrt(3.0)
     return clean, oracle, omega
 
 

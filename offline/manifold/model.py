@@ -158,13 +158,16 @@ class Dynamics(nn.Module):
             weights = weights / torch.arange(1, length + 1, dtype=z.dtype, device=z.device)[:, None]
         return self._step(z, z, memory, weights)
 
-    def ahead(self, past: Tensor) -> Tensor:
-        """The state after the last [shape=(batch, latent)], given all states up to it [(batch, length, latent)]."""
+    def ahead(self, past: Tensor, taps: Tensor | None = None) -> Tensor:
+        """The state after the last [shape=(batch, latent)], given all states up to it [(batch, length, latent)].
+
+        `taps`: what `memory_taps` gave, for many calls in a row.
+        """
         if self.spec.dynamics in ("identity", "residual", "rotor"):
             whole: Tensor = self(past)
             return whole[:, -1]
         last, length = past[:, -1:], past.shape[1]
-        taps = self.memory_taps()
+        taps = self.memory_taps() if taps is None else taps
         if taps is None:
             memory = torch.zeros_like(last)
         else:
@@ -270,9 +273,9 @@ class Manifold(nn.Module):
         """
         if self.spec.dynamics == "rotor":
             return self._turned(z if window is None else z[:, -window:], frames)
-        past, out = z, []
+        past, out, taps = z, [], self.dynamics.memory_taps()
         for _ in range(frames):
-            out.append(self.dynamics.ahead(past if window is None else past[:, -window:]))
+            out.append(self.dynamics.ahead(past if window is None else past[:, -window:], taps))
             past = torch.cat([past, out[-1][:, None]], 1)
         return torch.stack(out, 1) if out else z[:, :0]
 

@@ -108,7 +108,7 @@ class LossSpec(_Spec):
     reconstruction: float = Field(0.0, ge=0.0)
     #: The state that the dynamics give for the next frame against the encoder's (defect 10).
     consistency: float = Field(0.0, ge=0.0)
-    oracle: float = Field(3.0, ge=0.0)
+    oracle: float = Field(10.0, ge=0.0)
     gram: float = Field(0.0, ge=0.0)
     #: The original's: every bin the same weight; with entropy of the latent spectrum.
     original: float = Field(0.0, ge=0.0)

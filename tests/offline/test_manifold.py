@@ -359,12 +359,13 @@ def test_a_short_training_lowers_the_loss() -> None:
     spec = RunSpec(
         data=DataSpec(channels=8, length=48),
         model=ModelSpec(channels=8, width=16, layers=3, latent=8, decoder_width=16, memory_taps=8),
-        loss=LossSpec(rollout_frames=4),
-        train=TrainSpec(epochs=2, steps=40, batch=8),
+        loss=LossSpec(rollout_frames=4, oracle=3.0),
+        train=TrainSpec(epochs=2, steps=60, batch=8),
     )
     first, last = train(spec).history
-    assert last["held_out_energy_weighted"] < 0.8 * first["held_out_energy_weighted"]
-    assert last["oracle_rmse"] < first["oracle_rmse"]
+    assert last["held_out_energy_weighted"] < 0.9 * first["held_out_energy_weighted"]
+    assert last["held_out_mse"] < 0.5  # zero, and what the original ended at, are above 0.65
+    assert last["oracle"] < first["oracle"]
 
 
 def invoke(*args: object) -> tuple[int, str]:
@@ -390,6 +391,11 @@ def test_data_train_and_impute_from_the_command_line(tmp_path: Path) -> None:
     assert code == 0, text
     assert {p.suffix for p in tmp_path.glob("manifold_impute.*")} == {".safetensors", ".png", ".json", ".wav"}
     assert sf.info(tmp_path / "manifold_impute.wav").frames == 40
+    code, text = invoke("diary", out, "-o", tmp_path / "diary.md")
+    assert code == 0, text
+    told = (tmp_path / "diary.md").read_text()
+    assert "data.channels 4" in told
+    assert "Missed: energy-weighted loss at most 0.03" in told
     code, text = invoke("portrait", out, "--count", 1, "--frames", 9, "-r", tmp_path)
     assert code == 0, text
 
