@@ -75,9 +75,10 @@ bench: $(READY) ## Benchmarks, each against its rival in the same run
 SETTINGS ?= synthetic
 
 .PHONY: models
-models: $(OFFLINE) ## Retrains the shipped models into runs/: the adaptive EQ (SETTINGS=safe_eq.csv MUSIC=folder)
+models: $(OFFLINE) recordings ## Retrains the shipped models into runs/: adaptive EQ (SETTINGS=safe_eq.csv MUSIC=folder), codec
 	$(PY) -m cspace train eq --data $(SETTINGS) --out runs/eq
 	$(PY) -m cspace train audio-encoder --data $(SETTINGS) --eq runs/eq --out runs/adaptive-eq $(if $(MUSIC),--music $(MUSIC) --every 2)
+	@$(PY) scripts/models.py
 
 .PHONY: build
 build: $(READY) ## The wheel, into dist/

@@ -89,9 +89,9 @@ class Server:
 
 
 @contextmanager
-def server(purpose: str, period: int) -> Iterator[Server]:
+def server(purpose: str, period: int, rate: int = 48_000) -> Iterator[Server]:
     """A running server, gone at the end."""
-    s = Server(purpose, period)
+    s = Server(purpose, period, rate)
     s.start()
     try:
         yield s

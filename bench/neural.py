@@ -9,27 +9,29 @@ from pathlib import Path
 
 import numpy as np
 
-from cspace.export.package import Package
+from cspace.export.package import Package, read
 from cspace.export.runner import Runner
+from cspace.models import CODEC
 from cspace.plugins import OnnxStream
+from cspace.plugins.codec import shipped_models
 from cspace.realtime import Chain, Stream
 
 from .common import Row, race
 
-RATE, BLOCK = 48_000, 64
+BLOCK = 64
 
 
 def live(package: Package, seconds: float) -> Row:
     """One model on the null device, which keeps real-time pace, in mono."""
     m = package.manifest
     chain = Chain([OnnxStream(package.folder)])
-    with Stream(chain, input="null", block=BLOCK, channels=1, sample_rate=RATE) as stream:
+    with Stream(chain, input="null", block=BLOCK, channels=1, sample_rate=m.sample_rate) as stream:
         time.sleep(0.5)  # threads have started
         begun = stream.engine.stats()["slots"][0]
         time.sleep(seconds)
         slot = stream.engine.stats()["slots"][0]
         latency = stream.engine.latency_samples
-    budget_us = m.hop / RATE * 1e6
+    budget_us = m.hop / m.sample_rate * 1e6
     late = slot["late_hops"] - begun["late_hops"]
     t = slot["hop_time"]
     return Row(
@@ -52,7 +54,7 @@ def offline(package: Package, rounds: int) -> Row:
     m, hops = package.manifest, 200
     x = np.random.default_rng(0).uniform(-0.3, 0.3, (1, hops * m.hop)).astype(np.float32)
     plugin, runner = OnnxStream(package.folder), Runner(package)
-    r = race(lambda: plugin(x, RATE), lambda: runner.run(x), work=(hops, hops), rounds=rounds)
+    r = race(lambda: plugin(x, m.sample_rate), lambda: runner.run(x), work=(hops, hops), rounds=rounds)
     return Row(
         bench="neural",
         what=f"{m.name} offline, hop {m.hop}",
@@ -75,3 +77,7 @@ def run(quick: bool) -> Iterator[Row]:
             package = models.package(Path(folder) / str(i), model, goldens=())
             yield offline(package, 5 if quick else 15)
             yield live(package, 5.0 if quick else 60.0)
+    for name in shipped_models():  # the codec, at 24 kHz
+        package = read(CODEC / name / "live")
+        yield offline(package, 5 if quick else 15)
+        yield live(package, 5.0 if quick else 60.0)

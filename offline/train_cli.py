@@ -32,14 +32,16 @@ def codec(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Clips to a step.")] = 8,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of a clip.")] = 1.0,
-    learning_rate: Annotated[float, typer.Option(min=0.0)] = 0.003,
+    learning_rate: Annotated[float, typer.Option(min=0.0)] = 3e-4,
     optimiser: Annotated[str, typer.Option(help="muon or adamw.")] = "muon",
     init: Annotated[str, typer.Option(help="Where the matrices start: mdct or random.")] = "mdct",
     loss: Annotated[str, typer.Option(help="cspace, or time for the ablation.")] = "cspace",
+    rounding: Annotated[str, typer.Option(help="How rounding is trained through: noise or straight.")] = "noise",
     checkpoint_every: Annotated[int, typer.Option(min=1)] = 500,
     accelerator: Annotated[str, typer.Option(help="Lightning Fabric's: auto, cpu, cuda, mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="Lightning Fabric's: 32-true, bf16-mixed …")] = "32-true",
     threads: Annotated[int, typer.Option(min=0, help="torch's threads; 0: its own choice.")] = 0,
+    packages: Annotated[bool, typer.Option(help="Also write the streaming ONNX packages.")] = True,
     resume: Annotated[bool, typer.Option(help="Go on from the folder's checkpoint.")] = True,
 ) -> None:
     """Trains a codec's transform with the CSpace loss alone, at the preset's rate.
@@ -58,6 +60,7 @@ def codec(
     for value, name, allowed in (
         (optimiser, "optimiser", ("muon", "adamw")),
         (init, "init", ("mdct", "random")),
+        (rounding, "rounding", ("noise", "straight")),
         (loss, "loss", ("cspace", "time")),
     ):
         _one_of(value, name, allowed)
@@ -78,10 +81,12 @@ def codec(
             learning_rate=learning_rate,
             init=init,  # type: ignore[arg-type]
             domain=loss,  # type: ignore[arg-type]
+            rounding=rounding,  # type: ignore[arg-type]
             checkpoint_every=checkpoint_every,
             accelerator=accelerator,
             precision=precision,
             resume=resume,
+            packages=packages,
         ),
     )
     say(f"written: {folder}")

@@ -11,6 +11,7 @@ from ._base import NativePlugin
 from ._errors import AudioError, CspaceError, MissingExtraError, ParameterError
 from ._hosted import HostedPlugin
 from .adaptive_eq import AdaptiveEq
+from .codec import Codec
 from .cspace import CSpace
 from .eq import Eq
 from .esn import Esn
@@ -24,6 +25,7 @@ __all__ = [
     "AdaptiveEq",
     "AudioError",
     "CSpace",
+    "Codec",
     "CspaceError",
     "Eq",
     "Esn",

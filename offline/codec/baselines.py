@@ -54,7 +54,7 @@ def matched(name: str, x: F32, sample_rate: int, size: int, kind: str, subtype: 
             if best is None or made[1] > best[1]:
                 best = made
     if best is None:
-        made = by_level(x, sample_rate, kind, subtype, 1.0)
+        made = by_level(x, sample_rate, kind, subtype, 0.9999)  # MP3 refuses 1
         if made[1] > size:
             return Baseline(name, made[0], made[1], "its lowest rate is above")
         best = made

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from ...plugins._errors import FileError
 from ...wholefile import whole, write_json
@@ -16,6 +17,7 @@ from .model import Transform
 
 WEIGHTS = "transform.safetensors"
 STATE = "checkpoint.json"
+BEST = "best.safetensors"
 
 
 def save_training(
@@ -36,8 +38,23 @@ def save_training(
             else:
                 plain.setdefault(str(index), {})[name] = value
     with whole(folder / WEIGHTS) as part:
-        save_file(tensors, part, metadata={"step": str(step)})
+        part.write_bytes(to_bytes(tensors, metadata={"step": str(step)}))
     write_json(folder / STATE, {"step": step, "optimiser": plain, "history": history, "identity": identity})
+
+
+def save_best(folder: Path, transform: Transform) -> None:
+    """Weights that did best on the validation clips so far."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in transform.state_dict().items()}
+    with whole(folder / BEST) as part:
+        part.write_bytes(to_bytes(tensors))
+
+
+def load_best(folder: Path, transform: Transform) -> None:
+    """Puts the weights of `save_best` into the transform. Raises FileError."""
+    try:
+        transform.load_state_dict(load_file(folder / BEST))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as e:
+        raise FileError(f"{folder / BEST}: cannot be read ({e}); train again with --no-resume") from None
 
 
 def load_training(

@@ -209,3 +209,103 @@ def fidelity(
         figures = [{"name": n, "kbps": r, "remark": m, **vars(f)} for n, r, f, m in rows]
         write_json(json, {"original": original.name, "rows": finite(figures)})
         say(f"written: {json}")
+
+
+@app.command("figures")
+@clear_errors
+def figures(
+    music: Annotated[Path, typer.Option(help="A folder of music that no model was trained on.")],
+    speech: Annotated[
+        list[Path] | None, typer.Option(help="A folder of such speech; may be given several times.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the middle part taken of each file.")] = 20.0,
+    music_files: Annotated[int, typer.Option(min=0, help="Files taken of the music, evenly; 0: all.")] = 0,
+    speech_files: Annotated[int, typer.Option(min=1, help="Files taken of each speech folder.")] = 10,
+    curve_files: Annotated[int, typer.Option(min=0, help="Pieces of music for the curve of rates; 0: no curve.")] = 8,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the page of tables here, such as docs/codec-figures.md.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+) -> None:
+    """Measures the shipped models on every piece, worst first, and the curve of rates with rivals.
+
+    Examples
+    --------
+        cspace codec figures --music data/recordings/music --speech data/recordings/speech/it --page figures.md
+    """
+    from ...wholefile import write_json, write_text
+    from . import figures as f
+
+    folders = speech or []
+    sets = [
+        ("music", f.pick(music, music_files or None)),
+        *((f"speech, {d.name}", f.pick(d, speech_files)) for d in folders),
+    ]
+    words = [f"--music {music}", *(f"--speech {d}" for d in folders), f"--seconds {seconds:g}"]
+    words += [f"--music-files {music_files}"] if music_files else []
+    words += [f"--speech-files {speech_files}", f"--curve-files {curve_files}"]
+    with progress() as bar:
+        task = bar.add_task("figures", total=2.0)
+        pieces = f.measure(sets, seconds, tell=lambda what, done: bar.update(task, completed=done, description=what))
+        rates = []
+        if curve_files:
+            chosen = f.pick(music, curve_files)
+            rates = f.curve(
+                chosen, seconds, tell=lambda what, done: bar.update(task, completed=1.0 + done, description=what)
+            )
+    text = f.page(pieces, rates, "cspace codec figures " + " ".join(words))
+    if page is not None:
+        write_text(page, text)
+        say(f"written: {page}")
+    if json is not None:
+        write_json(json, f.as_json(pieces, rates))
+        say(f"written: {json}")
+    if page is None:
+        say(text)
+
+
+@app.command("ablation")
+@clear_errors
+def ablation(
+    data: Annotated[
+        list[str], typer.Option("--data", help="A folder or synthetic; several with commas or by repeating it.")
+    ],
+    preset: Annotated[str, typer.Option(help="Whose transform and rate.")] = "phase96",
+    steps: Annotated[int, typer.Option(min=1)] = 300,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, …")] = 3,
+    learning_rate: Annotated[float, typer.Option(min=0.0)] = 0.01,
+    threads: Annotated[int, typer.Option(min=0, help="torch's threads; 0: its own choice.")] = 0,
+    page: Annotated[Path | None, typer.Option(help="Write the table here, such as docs/codec-ablation.md.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+) -> None:
+    """Trains the codec's transform with every loss, some seeds each, and compares: form × weighting × N, and waveform.
+
+    Examples
+    --------
+        cspace codec ablation --data data/recordings/speech/en,synthetic --page ablation.md
+    """
+    import torch
+
+    from ...wholefile import write_json, write_text
+    from . import ablation as a
+    from .spec import preset as find
+
+    if threads:
+        torch.set_num_threads(threads)
+    names = [part for entry in data for part in entry.split(",") if part]
+    spec, base = find(preset), a.base_options(names, steps, learning_rate)
+    with progress() as bar:
+        task = bar.add_task("ablation", total=1.0)
+        found = a.study(
+            spec, base, range(seeds), tell=lambda what, done: bar.update(task, completed=done, description=what)
+        )
+    command = f"cspace codec ablation --data {','.join(names)} --preset {preset} --steps {steps} --seeds {seeds}"
+    text = a.page(found, spec, base, f"{command} --learning-rate {learning_rate:g}")
+    if page is not None:
+        write_text(page, text)
+        say(f"written: {page}")
+    if json is not None:
+        write_json(json, a.as_json(found))
+        say(f"written: {json}")
+    if page is None:
+        say(text)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...models import CODEC as MODELS
 from ...plugins._errors import FileError, near
 from ...wholefile import whole
 from ..config import parse
@@ -22,10 +24,9 @@ from .quantise import dequantise, quantise, smallest_step
 from .spec import PRESETS, CodecSpec
 
 F32 = NDArray[np.float32]
-I8 = NDArray[np.int8]
+I16 = NDArray[np.int16]
 
 MODEL_FILE = "codec.safetensors"
-MODELS = Path(__file__).parent / "models"
 _ARRAYS = ("analysis", "synthesis", "weights", "offsets", "tables")
 
 
@@ -55,17 +56,22 @@ class Codec:
     context: ContextModel
     hash: bytes
 
+    @cached_property
+    def analysis_wide(self) -> NDArray[np.float64]:
+        """The analysis matrix as the encoder multiplies by it [shape=(encoder_taps · hop, dims)]."""
+        return np.ascontiguousarray(self.analysis.T, np.float64)
+
     @property
     def spec(self) -> CodecSpec:
         """Shape and rate."""
         return self.info.spec
 
-    def quantise(self, z: F32, step: int) -> tuple[I8, int]:
-        """Codes of a packet's values, with the step that was taken: never one too small for 8 bits."""
+    def quantise(self, z: F32, step: int) -> tuple[I16, int]:
+        """Codes of a packet's values, with the step that was taken: never one too small for the codes."""
         step = max(step, smallest_step(float(np.abs(z).max(initial=0.0))))
         return quantise(z, step, self.info.deadzone), step
 
-    def values(self, codes: I8, step: int) -> F32:
+    def values(self, codes: I16, step: int) -> F32:
         """What the decoder makes of codes."""
         return dequantise(codes, step, self.info.shrink)
 
@@ -105,7 +111,7 @@ def by_hash(half: bytes) -> Codec | None:
 
 def save(path: Path, info: CodecInfo, analysis: F32, synthesis: F32, context: ContextModel) -> None:
     """Writes a model file: matrices as float16, integers as they are, the rest as JSON in its metadata."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as to_bytes
 
     arrays: dict[str, NDArray[Any]] = {
         "analysis": np.ascontiguousarray(analysis, np.float16),
@@ -116,7 +122,7 @@ def save(path: Path, info: CodecInfo, analysis: F32, synthesis: F32, context: Co
     }
     text = json.dumps(info.model_dump(mode="json"), sort_keys=True)
     with whole(path) as part:
-        save_file(arrays, part, metadata={"codec": text})
+        part.write_bytes(to_bytes(arrays, metadata={"codec": text}))
 
 
 def load(name: str | Path) -> Codec:
@@ -152,7 +158,8 @@ def load(name: str | Path) -> Codec:
 class Analyser:
     """Sound in blocks of any size -> values of whole packets [shape=(packet_frames, dims)], one channel.
 
-    The arithmetic always runs over whole packets, so that the sizes of the blocks change no bit.
+    Sums run over whole packets and in double precision, rounded once: neither the sizes of the blocks nor
+    the machine change a bit, and the values are those of the streaming package `encoder`.
     """
 
     def __init__(self, codec: Codec):
@@ -191,7 +198,7 @@ class Analyser:
         lead = s.encoder_taps - 1
         stacked = np.concatenate([frames[lead - k : lead - k + count] for k in range(s.encoder_taps)], axis=1)
         self._past = seen[len(x) :].copy()
-        return stacked @ self.codec.analysis.T
+        return (stacked.astype(np.float64) @ self.codec.analysis_wide).astype(np.float32)
 
 
 class Synthesiser:
@@ -212,11 +219,11 @@ class Synthesiser:
         return (stacked @ self.codec.synthesis.T).ravel()
 
 
-def encode_codes(codec: Codec, codes: I8) -> bytes:
+def encode_codes(codec: Codec, codes: I16) -> bytes:
     """Codes of a packet as bytes."""
     return entropy.encode(codec.context, codes)
 
 
-def decode_codes(codec: Codec, data: bytes) -> I8:
+def decode_codes(codec: Codec, data: bytes) -> I16:
     """Codes of a packet's bytes. Raises FileError."""
     return entropy.decode(codec.context, data, codec.spec.packet_frames, codec.spec.dims)

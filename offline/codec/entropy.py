@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ...plugins._errors import FileError
 from .spec import CODE_MAX
 
-I8 = NDArray[np.int8]
+I16 = NDArray[np.int16]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
@@ -35,11 +35,11 @@ SLOPE = 3  # diagonals k + SLOPE t: (1, +2) lies one diagonal back
 VARIANTS = 3  # first, second, later frames of a packet
 BANDS = 16
 SCALE = 4096  # the guess counts magnitudes in 1/SCALE
-SYMBOLS = 18  # 0 … 16, and 17 for "7 bits follow"
+SYMBOLS = 18  # 0 … 16, and 17 for "13 bits follow"
 ESCAPE = SYMBOLS - 1
-ESCAPE_BITS = 7
+ESCAPE_BITS = 13
 CLASSES_PER_OCTAVE = 3
-FIRST_OCTAVE, LAST_OCTAVE = -7, 7
+FIRST_OCTAVE, LAST_OCTAVE = -7, 13
 CLASSES = (LAST_OCTAVE - FIRST_OCTAVE) * CLASSES_PER_OCTAVE + 1
 TOTAL = 1 << 15
 THRESHOLDS: NDArray[np.float64] = np.round(
@@ -123,7 +123,7 @@ def symbols(magnitudes: I32, cls: I64) -> I64:
     return np.asarray(np.minimum(magnitudes >> SHIFTS[cls], ESCAPE))
 
 
-def cost_bits(model: ContextModel, codes: I8) -> float:
+def cost_bits(model: ContextModel, codes: I16) -> float:
     """What a packet will cost, without coding it; within a word or two of the real size."""
     magnitudes = np.abs(codes.astype(np.int32))
     cls = classes(model, magnitudes)
@@ -147,8 +147,8 @@ def order(frames: int, dims: int) -> I64:
     return np.concatenate([t * dims + k for t, k in diagonals(frames, dims)])
 
 
-def encode(model: ContextModel, codes: I8) -> bytes:
-    """A packet's codes [shape=(frames, dims)], −127 … 127, as bytes."""
+def encode(model: ContextModel, codes: I16) -> bytes:
+    """A packet's codes [shape=(frames, dims)], −8191 … 8191, as bytes."""
     import constriction
 
     magnitudes = np.abs(codes.astype(np.int32))
@@ -169,7 +169,7 @@ def encode(model: ContextModel, codes: I8) -> bytes:
     return (len(words) // 4).to_bytes(2, "little") + words + plain
 
 
-def decode(model: ContextModel, data: bytes, frames: int, dims: int) -> I8:
+def decode(model: ContextModel, data: bytes, frames: int, dims: int) -> I16:
     """The codes [shape=(frames, dims)] of `encode`'s bytes. Raises FileError for bytes that are no packet."""
     import constriction
 
@@ -209,13 +209,13 @@ def decode(model: ContextModel, data: bytes, frames: int, dims: int) -> I8:
         padded[place] = value
     magnitudes = padded.reshape(frames + 2, width_of_row)[2:, 2:-2].astype(np.int32)
     if magnitudes.max(initial=0) > CODE_MAX:
-        raise FileError("packet holds a code beyond 8 bits")
+        raise FileError("packet holds a code beyond 8191")
     at = order(frames, dims)
     flat = magnitudes.ravel()[at]
     nonzero = np.flatnonzero(flat)
     if used + len(nonzero) > len(plain):
         raise FileError("packet ends too early")
     flat[nonzero] *= 1 - 2 * plain[used : used + len(nonzero)]
-    out = np.empty(frames * dims, np.int8)
+    out = np.empty(frames * dims, np.int16)
     out[at] = flat
     return out.reshape(frames, dims)

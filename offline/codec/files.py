@@ -113,12 +113,17 @@ def encode_file(
         controls = [OnePass(codec, rate, overhead) for _ in range(channels)]
     else:
         plans = [Plan(codec, rate, overhead) for _ in range(channels)]
+        count = 0
         for channel, z, done in _packets(codec, source, channels, block, None):
             plans[channel].look(z)
+            count += 1
+            samples = done
             if progress is not None:
                 progress(min(0.5, 0.5 * done / expected))
         for plan in plans:
-            plan.settle()
+            # The last packet is padded with silence; the rate is that of the sound, all bytes counted.
+            spent = (8.0 * container.HEADER_BYTES + overhead * count) / channels
+            plan.settle(rate * 1000.0 * samples / spec.sample_rate - spent)
         controls = list(plans)
     with whole(target) as part, open(part, "wb") as out:
         header = Header(codec.hash, spec.sample_rate, spec.hop, spec.dims, spec.packet_frames, channels, 0)

@@ -19,7 +19,7 @@ from .quantise import step_for_rate
 from .spec import STEP_ZERO, STEPS_PER_OCTAVE
 
 F32 = NDArray[np.float32]
-I8 = NDArray[np.int8]
+I16 = NDArray[np.int16]
 
 #: The context model meets packets at these shares of the preset's rate, so that it serves them all.
 SHARES = (0.3, 0.6, 1.0, 1.6)
@@ -41,7 +41,7 @@ def finish(
     rng = np.random.default_rng([seed, 77])
     info = CodecInfo(name=name, spec=spec)
     codec = Codec(info, analysis, synthesis, flat_model(), b"")
-    packets: list[I8] = []
+    packets: list[I16] = []
     miss, count = 0.0, 0
     with progress() as bar:
         for i in bar.track(range(24 * len(SHARES)), description="context model"):

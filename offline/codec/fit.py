@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from . import entropy as e
 from .entropy import ContextModel
 
-I8 = NDArray[np.int8]
+I16 = NDArray[np.int16]
 
 
-def fit(packets: Sequence[I8], *, seed: int = 0, rounds: int = 250, most: int = 60_000) -> ContextModel:
+def fit(packets: Sequence[I16], *, seed: int = 0, rounds: int = 250, most: int = 60_000) -> ContextModel:
     """A context model for packets like these [each shape=(frames, dims)].
 
     Weights minimise the length of a geometric code whose mean is the guess,

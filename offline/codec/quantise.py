@@ -10,8 +10,7 @@ from torch import Tensor
 from .spec import CODE_MAX, STEP_MAX, STEP_ZERO, STEPS_PER_OCTAVE
 
 F32 = NDArray[np.float32]
-I8 = NDArray[np.int8]
-U8 = NDArray[np.uint8]
+I16 = NDArray[np.int16]
 
 
 def step_size(index: NDArray[np.integer] | int) -> NDArray[np.float64]:
@@ -20,20 +19,20 @@ def step_size(index: NDArray[np.integer] | int) -> NDArray[np.float64]:
 
 
 def smallest_step(peak: float) -> int:
-    """The smallest index whose codes hold a value of magnitude `peak` in 8 bits."""
+    """The smallest index whose codes hold a value of magnitude `peak`."""
     if peak <= 0.0:
         return 0
     return int(np.clip(np.ceil(np.log2(peak / (CODE_MAX + 0.49)) * STEPS_PER_OCTAVE + STEP_ZERO), 0, STEP_MAX))
 
 
-def quantise(z: F32, index: int, deadzone: float) -> I8:
+def quantise(z: F32, index: int, deadzone: float) -> I16:
     """Codes of values at a step; magnitudes round up from 0.5 + `deadzone` only, since a 0 costs least."""
     scaled = np.abs(z) / np.float32(step_size(index))
     whole = np.minimum(np.floor(scaled + np.float32(0.5 - deadzone)), CODE_MAX)
-    return np.where(z < 0, -whole, whole).astype(np.int8)
+    return np.where(z < 0, -whole, whole).astype(np.int16)
 
 
-def dequantise(codes: I8, index: int, shrink: float) -> F32:
+def dequantise(codes: I16, index: int, shrink: float) -> F32:
     """Values of codes at a step, `shrink` steps nearer to 0, where values of a code are denser."""
     magnitude = np.abs(codes.astype(np.float32)) - np.float32(shrink)
     return np.where(codes == 0, 0.0, np.sign(codes) * magnitude * np.float32(step_size(index))).astype(np.float32)

@@ -18,16 +18,16 @@ from .quantise import smallest_step
 from .spec import STEP_MAX, STEP_ZERO, STEPS_PER_OCTAVE
 
 F32 = NDArray[np.float32]
-I8 = NDArray[np.int8]
+I16 = NDArray[np.int16]
 
 GRID = 4  # the plan knows the cost at every 4th step index (3 dB)
-_DB_PER_STEP = 20.0 * np.log10(2.0) / STEPS_PER_OCTAVE
+VANISH = 14  # octaves above the smallest step: there the largest code is 0
 
 
 class Control(Protocol):
     """Chooses steps, packet by packet."""
 
-    def choose(self, z: F32) -> tuple[I8, int]:
+    def choose(self, z: F32) -> tuple[I16, int]:
         """Codes and step of the next packet's values."""
 
 
@@ -60,7 +60,7 @@ class Plan:
         """Notes what the next packet would cost, from the step at which it vanishes down."""
         level = level_steps(z)
         least = smallest_step(float(np.abs(z).max(initial=0.0)))
-        step = min(STEP_MAX, -(-(least + 7 * STEPS_PER_OCTAVE) // GRID) * GRID)
+        step = min(STEP_MAX, -(-(least + VANISH * STEPS_PER_OCTAVE) // GRID) * GRID)
         costs = []
         while step >= least:
             codes, _ = self.codec.quantise(z, step)
@@ -69,11 +69,13 @@ class Plan:
                 break
             step -= GRID
         self._levels.append(level)
-        start = min(STEP_MAX, -(-(least + 7 * STEPS_PER_OCTAVE) // GRID) * GRID)
+        start = min(STEP_MAX, -(-(least + VANISH * STEPS_PER_OCTAVE) // GRID) * GRID)
         self._costs.append((start, np.asarray(costs or [0.0], np.float32)))
 
-    def settle(self) -> float:
-        """The step index at which the whole file costs what it may."""
+    def settle(self, bits: float | None = None) -> float:
+        """The step index at which the whole file costs what it may: by default that of its rate, or `bits`."""
+        if bits is not None:
+            self.target = bits / max(1, len(self._costs))
         self._loudest = max(self._levels, default=0.0)
         low, high = 0.0, float(STEP_MAX)
         for _ in range(30):
@@ -92,7 +94,7 @@ class Plan:
         place = np.clip((start - self._wish(i)) / GRID, 0.0, len(costs) - 1.0)
         return float(np.interp(place, np.arange(len(costs)), costs))
 
-    def choose(self, z: F32) -> tuple[I8, int]:
+    def choose(self, z: F32) -> tuple[I16, int]:
         """Codes and step of the next packet; what earlier ones spent too much or too little moves the step."""
         i = self._next
         self._next += 1
@@ -112,11 +114,11 @@ class OnePass:
         self.target = kbps * 1000.0 * spec.packet_frames / spec.frame_rate - overhead_bits
         self._saved = 0.0
 
-    def choose(self, z: F32) -> tuple[I8, int]:
+    def choose(self, z: F32) -> tuple[I16, int]:
         """Codes and step of the next packet."""
         allowed = self.target + 0.25 * self._saved
         low = smallest_step(float(np.abs(z).max(initial=0.0)))
-        high = min(STEP_MAX, low + 8 * STEPS_PER_OCTAVE)
+        high = min(STEP_MAX, low + VANISH * STEPS_PER_OCTAVE)
         while low < high:
             middle = (low + high) // 2
             codes, _ = self.codec.quantise(z, middle)

@@ -8,11 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...plugins._errors import ParameterError, near
 
-#: Codes are 8 bit: −127 … 127. The encoder widens its step where a frame would need more.
-CODE_MAX = 127
+#: Codes are −8191 … 8191. The encoder widens its step where a packet would need more.
+CODE_MAX = 8191
+#: Codes of one packet: their bytes then fit the fields of the container.
+MOST_CODES = 32_768
 #: Step sizes are powers of two in eighths (0.75 dB): step = 2^((index − STEP_ZERO) / STEPS_PER_OCTAVE).
 STEPS_PER_OCTAVE = 8
-STEP_ZERO = 208
+STEP_ZERO = 228
 STEP_MAX = 255
 
 
@@ -41,6 +43,8 @@ class CodecSpec(BaseModel):
     def _reach(self) -> CodecSpec:
         if self.lookahead >= self.decoder_taps + self.encoder_taps - 1:
             raise ValueError(f"lookahead {self.lookahead} is beyond what {self.decoder_taps} decoder taps see")
+        if self.packet_frames * self.dims > MOST_CODES:
+            raise ValueError(f"packets of {self.packet_frames} × {self.dims} codes are too large; at most {MOST_CODES}")
         return self
 
     @property

@@ -24,7 +24,7 @@ MAX_STATE_VALUES = 1 << 26  # 256 MB of state is no streaming model any more
 # Words of every hosted model; its own parameters must be called something else.
 RESERVED = frozenset(
     """
-    package wet drop_rate drop_seed conceal spare_ms
+    package model wet drop_rate drop_seed conceal spare_ms
     type name bypass class path plugin_name
     process reset tap update take info latency_samples tail_samples native_name save_state load_state to_dict manifest
     check offline_stage slot_name staged

@@ -3,6 +3,7 @@
 python -m tests.realtime.jack_scenario loop --period 64 --seconds 20 --out FOLDER
 python -m tests.realtime.jack_scenario play --seconds 8 --out FOLDER
 python -m tests.realtime.jack_scenario model --seconds 8 --out FOLDER
+python -m tests.realtime.jack_scenario codec --seconds 4 --out FOLDER
 python -m tests.realtime.jack_scenario record --seconds 3 --out FOLDER
 python -m tests.realtime.jack_scenario vanish
 """
@@ -129,15 +130,22 @@ def model_chain(out: Path) -> Chain:
     return Chain([OnnxStream(out / "fir", spare_ms=SPARE_MS), Eq(low_gain_db=3.0)])
 
 
-def play(period: int, seconds: float, out: Path, *, model: bool = False) -> dict[str, Any]:
-    """A file to the device; a peer hears the middle of it."""
-    with server("model" if model else "play", period):
+def codec_chain() -> Chain:
+    """The codec, which wants 24 kHz."""
+    from cspace.plugins import Codec
+
+    return Chain([Codec("phase96", quality=64.0, spare_ms=SPARE_MS)])
+
+
+def play(period: int, seconds: float, out: Path, *, live: Chain | None = None, rate: int = 48_000) -> dict[str, Any]:
+    """A file to the device; a peer hears the middle of it. At another rate the same samples take longer or shorter."""
+    with server("play" if live is None else "model", period, rate):
         Path(out).mkdir(exist_ok=True)
-        write_signal(out / "in.wav", seconds)
-        live = model_chain(out) if model else chain()
+        write_signal(out / "in.wav", seconds, rate)
+        live = chain() if live is None else live
         with Stream(live, input=out / "in.wav", output="system", block=period, tail_s=0.2) as stream:
             peer = start_peer(out / "peer.npz", 2.0)
-            done = stream.wait(seconds + 20)
+            done = stream.wait(seconds * 48_000 / rate + 20)
             stats, finished, running = stream.stats(), stream.finished, stream.running
             slot = next(s for s in stats["engine"]["slots"] if s["slot"] == stream.link.id_of(live.slots[0]))
             first = stream.engine.slots()[1] == stream.link.id_of(live.slots[0])
@@ -160,7 +168,13 @@ def play(period: int, seconds: float, out: Path, *, model: bool = False) -> dict
 
 def model(period: int, seconds: float, out: Path) -> dict[str, Any]:
     """As `play`, through a hosted model."""
-    return play(period, seconds, out, model=True)
+    Path(out).mkdir(exist_ok=True)
+    return play(period, seconds, out, live=model_chain(out))
+
+
+def codec(period: int, seconds: float, out: Path) -> dict[str, Any]:
+    """As `play`, through the codec on a server at its rate."""
+    return play(period, seconds, out, live=codec_chain(), rate=24_000)
 
 
 def record(period: int, seconds: float, out: Path) -> dict[str, Any]:
@@ -181,9 +195,9 @@ def record(period: int, seconds: float, out: Path) -> dict[str, Any]:
         }
 
 
-def write_signal(path: Path, seconds: float) -> None:
+def write_signal(path: Path, seconds: float, rate: int = 48_000) -> None:
     """The peer's signal as a file."""
-    with Writer(path, 48_000, 2) as writer:
+    with Writer(path, rate, 2) as writer:
         writer.write(np.ascontiguousarray(signal(seconds).T))
 
 
@@ -195,14 +209,14 @@ def start_peer(out: Path, seconds: float) -> subprocess.Popen[bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["loop", "play", "model", "record", "vanish"])
+    parser.add_argument("what", choices=["loop", "play", "model", "codec", "record", "vanish"])
     parser.add_argument("--period", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--out", type=Path, default=Path())
     args = parser.parse_args()
     out = os.dup(1)
     os.dup2(2, 1)  # JACK prints there too
-    scenarios = {"loop": loop, "play": play, "model": model, "record": record}
+    scenarios = {"loop": loop, "play": play, "model": model, "codec": codec, "record": record}
     result = vanish() if args.what == "vanish" else scenarios[args.what](args.period, args.seconds, args.out)
     os.write(out, json.dumps(result).encode() + b"\n")
 

@@ -127,3 +127,26 @@ def test_jack_equals_the_render(tmp_path: Path, period: int) -> None:
     whole = np.concatenate([np.zeros((2, live - 64), np.float32), offline], axis=1)[:, : x.shape[1]]
     if r["gaps"] == 0 and r["late_hops"] == 0:
         assert mostly_in_order(places(np.ascontiguousarray(whole), y, period))
+
+
+@pytest.mark.skipif(not available(), reason="needs jackd (apt install jackd2)")
+@pytest.mark.skipif(importlib.util.find_spec("jack") is None, reason="needs JACK-Client")
+@pytest.mark.timeout(180)
+def test_the_codec_through_jack_equals_the_render(tmp_path: Path) -> None:
+    from tests.realtime.jack_peer import signal
+    from tests.realtime.jack_scenario import SPARE_MS, codec_chain
+    from tests.realtime.test_jack import mostly_in_order, places, scenario
+
+    rate, period, seconds = 24_000, 64, 3.0
+    r = scenario("codec", "--period", str(period), "--seconds", str(seconds), "--out", str(tmp_path), timeout=120)
+    print(json.dumps(r))
+    assert r["done"]
+    buffered = _native.hosted_latency(64, period, round(SPARE_MS * 1e-3 * rate))
+    assert r["latency"] == buffered + 64  # the model looks one frame ahead
+    with np.load(tmp_path / "peer.npz") as data:
+        y = data["y"][:, : int(data["blocks"]) * period]
+    x = signal(seconds)
+    offline = codec_chain().process(np.concatenate([x, np.zeros((2, buffered), np.float32)], axis=1), rate)
+    whole = np.concatenate([np.zeros((2, buffered - 64), np.float32), offline], axis=1)[:, : x.shape[1]]
+    if r["gaps"] == 0 and r["late_hops"] == 0:
+        assert mostly_in_order(places(np.ascontiguousarray(whole), y, period))
