@@ -1,6 +1,6 @@
 """K-SOM on real pieces: how new music is related to its source, and how well the maps fit.
 
-    .venv/bin/python -m bench.ksom_music [FOLDER] [--every 4] [--seconds 60] [--seed 7] [--json FILE]
+    .venv/bin/python -m bench.ksom_music [FOLDER] [--every 4] [--seconds 60] [--seed 7] [--untrained] [--json FILE]
 
 Every fourth recording of the folder (sorted by path), whole. Each is analysed, mapped, and played
 with the defaults of `cspace ksom generate`; source and result are then measured with librosa alone
@@ -24,6 +24,7 @@ from cspace.offline.ksom import modelfile as mf
 from cspace.offline.ksom import pipeline as pl
 from cspace.offline.ksom.modelfile import pretty
 from cspace.offline.ksom.oscillators import Performance
+from cspace.offline.ksom.som import best_nodes, features
 from cspace.plugins import CspaceError
 from cspace.wholefile import write_text
 
@@ -31,7 +32,19 @@ OUT = Path(__file__).parent / "out" / "ksom"
 DATA = Path(__file__).parent.parent / "data" / "recordings" / "music"
 
 
-def piece(path: Path, seconds: float, seed: int) -> dict[str, Any]:
+def untrained(model: mf.Model) -> mf.Model:
+    """The same model on the original's map: normal weights that were never trained."""
+    trained = model.require_map()
+    shape = (trained.rows, trained.columns, len(trained.features))
+    weights = np.random.default_rng(trained.seed).standard_normal(shape)
+    tracks = [
+        t.model_copy(update={"path": best_nodes(weights, x).tolist()})
+        for t, x in zip(model.tracks, features(model), strict=True)
+    ]
+    return model.model_copy(update={"tracks": tracks})
+
+
+def piece(path: Path, seconds: float, seed: int, *, control: bool = False) -> dict[str, Any]:
     """Figures of one recording, all from files, so that nothing is shared but what a user has."""
     model_path, result = OUT / f"{path.stem}.json", OUT / f"{path.stem}.wav"
     start = time.process_time()
@@ -39,6 +52,8 @@ def piece(path: Path, seconds: float, seed: int) -> dict[str, Any]:
         model = pl.train_map(pl.analyse([path], mf.Settings())[0], 7)
         mf.save_model(model_path, model)
     model = mf.load_model(model_path)
+    if control:
+        model = untrained(model)
     score = pl.compose(model, Performance(seconds=seconds, seed=seed))
     pl.synthesise(score, result, subtype="PCM_16")
     found = cmp.compare(path, result)
@@ -48,6 +63,7 @@ def piece(path: Path, seconds: float, seed: int) -> dict[str, Any]:
         "cpu_s": time.process_time() - start,
         "comparison": found.to_json(),
         "map": quality.model_dump(),
+        "nodes_used": len({k for t in model.tracks for k in t.path}),
         "analysis_bpm": model.tracks[0].tempo_bpm,
     }
 
@@ -111,13 +127,14 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=7, help="of the walk; the maps keep theirs")
+    parser.add_argument("--untrained", action="store_true", help="control: the walk on a map that was never trained")
     parser.add_argument("--json", type=Path, default=OUT / "pieces.json")
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for path in audio_files(args.folder)[args.first :: args.every]:
         try:
-            rows.append(piece(path, args.seconds, args.seed))
+            rows.append(piece(path, args.seconds, args.seed, control=args.untrained))
         except CspaceError as e:
             print(f"{path.name}: left out, {e}", flush=True)
             continue
