@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from cspace.offline.audio import audio_files
+from cspace.offline.audio import audio_files, load_mono
 from cspace.offline.ksom import compare as cmp
 from cspace.offline.ksom import modelfile as mf
 from cspace.offline.ksom import pipeline as pl
@@ -46,7 +46,8 @@ def untrained(model: mf.Model) -> mf.Model:
 
 def piece(path: Path, seconds: float, seed: int, *, control: bool = False) -> dict[str, Any]:
     """Figures of one recording, all from files, so that nothing is shared but what a user has."""
-    model_path, result = OUT / f"{path.stem}.json", OUT / f"{path.stem}.wav"
+    model_path = OUT / f"{path.stem}.json"
+    result = OUT / f"{path.stem}-{seed}{'-untrained' * control}.wav"
     start = time.process_time()
     if not model_path.exists():
         model = pl.train_map(pl.analyse([path], mf.Settings())[0], 7)
@@ -62,10 +63,37 @@ def piece(path: Path, seconds: float, seed: int, *, control: bool = False) -> di
         "name": path.stem,
         "cpu_s": time.process_time() - start,
         "comparison": found.to_json(),
+        "harmony": harmony(path, result),
         "map": quality.model_dump(),
         "nodes_used": len({k for t in model.tracks for k in t.path}),
         "analysis_bpm": model.tracks[0].tempo_bpm,
     }
+
+
+def chords(path: Path) -> np.ndarray:
+    """Mean chroma of each half second of the first ten minutes, silence left out [shape=(parts, 12)]."""
+    import librosa
+
+    x = load_mono(path, cmp.RATE, seconds=600.0).samples
+    c = librosa.feature.chroma_stft(y=x, sr=cmp.RATE, n_fft=cmp.FFT, hop_length=cmp.HOP, tuning=0.0)
+    width = round(0.5 * cmp.RATE / cmp.HOP)
+    parts = c[:, : c.shape[1] // width * width].reshape(12, -1, width).mean(axis=2).T
+    loud = librosa.feature.rms(y=x, frame_length=cmp.FFT, hop_length=cmp.HOP)[0][: len(parts) * width]
+    out: np.ndarray = parts[loud.reshape(-1, width).mean(axis=1) > 1e-3 * loud.max()]
+    return out
+
+
+def harmony(source: Path, result: Path) -> dict[str, float]:
+    """Whether single moments are like the source's, which means over a piece cannot tell.
+
+    contrast : how far the chroma of half a second is from the piece's mean (RMS), result over source
+    nearest : correlation of the chroma of half a second with the most similar half second of the source, mean
+    """
+    a, b = chords(source), chords(result)
+    far = [float(np.sqrt(((c - c.mean(axis=0)) ** 2).sum(axis=1).mean())) for c in (a, b)]
+    unit = [c - c.mean(axis=1, keepdims=True) for c in (a, b)]
+    p, q = (c / np.maximum(np.linalg.norm(c, axis=1, keepdims=True), 1e-9) for c in unit)
+    return {"contrast": round(far[1] / far[0], 4), "nearest": round(float((q @ p.T).max(axis=1).mean()), 4)}
 
 
 def matrix(rows: list[dict[str, Any]]) -> np.ndarray:
@@ -106,6 +134,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     wave = np.array([r["comparison"]["waveform_correlation"] for r in rows])
     error = np.array([r["map"]["quantisation_error"] / r["map"]["untrained_quantisation_error"] for r in rows])
     topo = np.array([r["map"]["topographic_error"] for r in rows])
+    contrast = np.array([r["harmony"]["contrast"] for r in rows])
+    nearest = np.array([r["harmony"]["nearest"] for r in rows])
+    used = [r["nodes_used"] for r in rows]
     n = len(rows)
     out += [
         "",
@@ -114,6 +145,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         f"(mean of the others {others.mean():.2f}).",
         f"- Tempo within 4 % of the source's, its half or its double: {(abs(ratio - 1) <= 0.04).sum()} of {n}.",
         f"- Best aligned waveform correlation below 0.3: {(wave < 0.3).sum()} of {n} (highest {wave.max():.2f}).",
+        f"- Moments of half a second: harmonic contrast {contrast.min():.2f} to {contrast.max():.2f} of the source's, "
+        f"mean {contrast.mean():.2f}; correlation with the most similar moment of the source {nearest.min():.2f} to "
+        f"{nearest.max():.2f}, mean {nearest.mean():.2f}; nodes in use {min(used)} to {max(used)}.",
         f"- Map: quantisation error at most {error.max():.2f} of the untrained map's; topographic error at most "
         f"{topo.max():.3f}.",
     ]
