@@ -28,6 +28,8 @@ SUSTAIN, DECAY_BEATS = 0.35, 0.75
 GATE = np.array([0.05, 0.15, 0.5, 0.3, 0.0])
 #: Loudness of a node, dB about the mean, is kept within this and made this much flatter.
 _GAIN_RANGE_DB, _GAIN_SLOPE = (-24.0, 6.0), 0.7
+#: Most walks that are tried for a piece, and the steps that all of them may have together.
+_WALKS, _WALKED = 16, 16_000
 
 
 class Voices(BaseModel):
@@ -135,14 +137,13 @@ def compose(model: mf.Model, play: Performance) -> Score:
             bands=album_bands(model),
         )
     nodes = Nodes(model, check_weights(model, play.track_weights))
-    walk = Walk(model, seed=play.seed, perturb=play.perturb, track_weights=play.track_weights)
-    first = walk.next()
     # A piece has one tempo: that of the track it begins with.
-    tempo = model.tracks[first.track].tempo_bpm
+    track = Walk(model, seed=play.seed, perturb=play.perturb, track_weights=play.track_weights).next().track
+    tempo = model.tracks[track].tempo_bpm
     tick_s = tick_frames(play.sample_rate) / play.sample_rate
     clock = RhythmClock(tempo, model.settings.steps_per_beat, play, tick_s)
     begun = sum(clock.tick()[0] for _ in range(int(play.seconds / tick_s) + 3))
-    steps = [first, *(walk.next() for _ in range(begun))]
+    steps = _typical(model, nodes, play, begun + 1)
     used = sorted({s.node for s in steps})
     return Score(
         play=play,
@@ -159,6 +160,34 @@ def compose(model: mf.Model, play: Performance) -> Score:
         track=[s.track for s in steps],
         strike=[s.strike for s in steps],
     )
+
+
+def _typical(model: mf.Model, nodes: Nodes, play: Performance, count: int) -> list[Step]:
+    """Of several walks, the one whose notes are most like those of all the music.
+
+    A minute of a long piece may otherwise be of one odd section. What is compared are amounts of notes,
+    each step's of length 1, by their correlation. All walks have the first one's beginning.
+    """
+    weights = check_weights(model, play.track_weights)
+    whole = np.zeros(len(model.notes))
+    for t, weight in enumerate(weights):
+        path = np.array(model.tracks[t].path)
+        whole += weight * nodes.levels[path].sum(axis=0, dtype=np.float64)
+    best: list[Step] = []
+    highest = -np.inf
+    for draw in range(int(np.clip(_WALKED // count, 1, _WALKS))):
+        walk = Walk(model, seed=play.seed, perturb=play.perturb, track_weights=play.track_weights, draw=draw)
+        steps = [walk.next() for _ in range(count)]
+        notes = nodes.levels[[s.node for s in steps]].sum(axis=0, dtype=np.float64)
+        likeness = _correlation(notes, whole)
+        if likeness > highest:
+            best, highest = steps, likeness
+    return best
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
 
 
 def perform(score: Score) -> tuple[Coupled, Levels]:

@@ -65,13 +65,22 @@ class Walk:
     the walk goes on with what followed it. `perturb` also counts the places of the eight nodes
     around it, each `perturb` as much: similar sounds may follow one another though they never did.
     What was played v times counts (1 + v)^-2, so that all of the music comes up in the end, as often
-    as it does in the source. A track's end leads to a track's beginning.
+    as it does in the source. A track's end leads to a track's beginning. Walks of one seed and another `draw`
+    begin with the same track and differ from there.
 
     >>> walk = Walk(model, seed=7)
     >>> step = walk.next()
     """
 
-    def __init__(self, model: Model, *, seed: int, perturb: float = 0.0, track_weights: list[float] | None = None):
+    def __init__(
+        self,
+        model: Model,
+        *,
+        seed: int,
+        perturb: float = 0.0,
+        track_weights: list[float] | None = None,
+        draw: int = 0,
+    ):
         self._map = model.require_map()
         self._weights = check_weights(model, track_weights)
         self._paths = [np.array(t.path) for t in model.tracks]
@@ -86,6 +95,8 @@ class Walk:
             for i, node in enumerate(path):
                 self._places.setdefault(int(node), []).append((t, i))
         self._track, self._index = self._start()
+        if draw:  # another walk from the same beginning
+            self._rng = np.random.default_rng([seed, 3, draw])
         self._count = 0
 
     def _start(self) -> tuple[int, int]:

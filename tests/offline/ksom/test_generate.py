@@ -21,7 +21,7 @@ from cspace.offline.ksom.oscillators import Performance
 from cspace.offline.ksom.score import compose, load_score, perform, save_score
 from cspace.offline.ksom.som import best_nodes, features
 from cspace.offline.ksom.synth import Renderer, write_sound
-from cspace.offline.ksom.walk import Walk, transitions
+from cspace.offline.ksom.walk import Nodes, Walk, transitions
 from cspace.plugins import AudioError, ParameterError
 
 from . import clips
@@ -216,6 +216,27 @@ def test_the_map_beats_an_untrained_one_and_the_table_is_the_paths(model: mf.Mod
     walk = Walk(model, seed=3)
     nodes = [walk.next().node for _ in range(300)]
     assert all((a, b) in followed or b in starts for a, b in itertools.pairwise(nodes))
+
+
+def test_a_short_piece_is_like_the_whole(tmp_path: Path) -> None:
+    """Two sections without a common note, 3 to 1: a short walk may miss one; what is composed has both."""
+    rows = [("C4", "E4", "G4", "C5"), ("C4", "E4", "G4", "C5"), ("C4", "E4", "G4", "C5"), ("F#4", "A#4", "C#5", "F#5")]
+    music = np.concatenate([clips.plucked(clips.hz(n), 0.5) for row in rows for n in row * 3])
+    m = model_of(clips.write(tmp_path / "a.wav", music))
+    nodes = Nodes(m)
+    whole = nodes.levels[m.tracks[0].path].sum(axis=0)
+
+    def likeness(steps: list[int]) -> float:
+        return float(np.corrcoef(nodes.levels[steps].sum(axis=0), whole)[0, 1])
+
+    composed = [likeness(compose(m, Performance(seconds=8.0, seed=s)).node) for s in range(6)]
+    single = []
+    for s in range(6):
+        walk = Walk(m, seed=s, perturb=0.1)
+        single.append(likeness([walk.next().node for _ in range(64)]))
+    print(f"one walk {np.mean(single):.2f} ({min(single):.2f} and more), composed {np.mean(composed):.2f}")
+    assert np.mean(composed) > np.mean(single) + 0.02
+    assert min(composed) > min(single)
 
 
 def test_an_album_has_one_map_and_weights_choose_its_tracks(song: Path, tmp_path: Path) -> None:
