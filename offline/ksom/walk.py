@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...plugins._errors import ParameterError
-from .modelfile import Model
+from .modelfile import Model, Track
 
 F32 = NDArray[np.float32]
 
 #: The weight of a track that is not to be heard: its places stay, but are never chosen.
 _NOTHING = 1e-9
+#: So far below its mean level a track has not begun, or has ended.
+_QUIET_DB = 40.0
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Walk:
     the walk goes on with what followed it. `perturb` also counts the places of the eight nodes
     around it, each `perturb` as much: similar sounds may follow one another though they never did.
     What was played v times counts (1 + v)^-2, so that all of the music comes up in the end, as often
-    as it does in the source. A track's end leads to a track's beginning. Walks of one seed and another `draw`
-    begin with the same track and differ from there.
+    as it does in the source. A track's end leads to a track's beginning; silence before and after its
+    music is left out. Walks of one seed and another `draw` begin with the same track and differ from there.
 
     >>> walk = Walk(model, seed=7)
     >>> step = walk.next()
@@ -91,9 +93,10 @@ class Walk:
         # Of the place after the last step too: the end, from where a track begins.
         self._played = [np.zeros(len(path) + 1) for path in self._paths]
         self._places: dict[int, list[tuple[int, int]]] = {}
+        self._sounding = [_sounding(t) for t in model.tracks]
         for t, path in enumerate(self._paths):
-            for i, node in enumerate(path):
-                self._places.setdefault(int(node), []).append((t, i))
+            for i in range(*self._sounding[t]):
+                self._places.setdefault(int(path[i]), []).append((t, i))
         self._track, self._index = self._start()
         if draw:  # another walk from the same beginning
             self._rng = np.random.default_rng([seed, 3, draw])
@@ -101,12 +104,13 @@ class Walk:
 
     def _start(self) -> tuple[int, int]:
         chosen = int(self._rng.choice(len(self._paths), p=self._weights / self._weights.sum()))
-        return chosen, -1
+        self._begun = False
+        return chosen, self._sounding[chosen][0] - 1
 
     def weigh(self, track_weights: list[float]) -> None:
         """Other weights of the tracks from the next step on; a track that weighs nothing now is left at once."""
         self._weights = np.maximum(np.asarray(track_weights, np.float64), _NOTHING)
-        if self._index < 0:
+        if not self._begun:
             self._track, self._index = self._start()
         elif self._weights[self._track] <= _NOTHING:
             self.jump(int(self._paths[self._track][self._index]))
@@ -126,15 +130,17 @@ class Walk:
         away = (used // self._map.columns - row) ** 2 + (used % self._map.columns - column) ** 2
         places = heard[int(used[away.argmin()])]
         self._track, self._index = places[int(self._rng.integers(len(places)))]
+        self._begun = True
 
     def next(self) -> Step:
         """The next step."""
-        if self._index >= 0:
+        if self._begun:
             self._track, self._index = self._choose(int(self._paths[self._track][self._index]))
         self._index += 1
-        if self._index >= len(self._paths[self._track]):
+        if self._index >= self._sounding[self._track][1]:
             self._track, self._index = self._start()
             self._index += 1
+        self._begun = True
         t, i = self._track, self._index
         self._played[t][i] += 1
         accent = self._accents[t][self._count % len(self._accents[t])]
@@ -163,6 +169,12 @@ class Walk:
             for c in range(max(0, column - 1), min(columns, column + 2))
             if (r, c) != (row, column)
         ]
+
+
+def _sounding(track: Track) -> tuple[int, int]:
+    """First step that sounds, and the one after the last."""
+    loud = np.flatnonzero(np.array(track.steps.level_db) > track.level_db - _QUIET_DB)
+    return (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, len(track.path))
 
 
 def check_weights(model: Model, track_weights: list[float] | None) -> NDArray[np.float64]:
