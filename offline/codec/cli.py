@@ -225,6 +225,7 @@ def figures(
     page: Annotated[
         Path | None, typer.Option(help="Write the page of tables here, such as docs/codec-figures.md.")
     ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the curve of rates into this PNG file.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
     """Measures the shipped models on every piece, worst first, and the curve of rates with rivals.
@@ -233,7 +234,7 @@ def figures(
     --------
         cspace codec figures --music data/recordings/music --speech data/recordings/speech/it --page figures.md
     """
-    from ...wholefile import write_json, write_text
+    from ...wholefile import whole, write_json, write_text
     from . import figures as f
 
     folders = speech or []
@@ -257,6 +258,10 @@ def figures(
     if page is not None:
         write_text(page, text)
         say(f"written: {page}")
+    if picture is not None and rates:
+        with whole(picture) as part:
+            f.picture(rates).savefig(part, dpi=110)
+        say(f"written: {picture}")
     if json is not None:
         write_json(json, f.as_json(pieces, rates))
         say(f"written: {json}")

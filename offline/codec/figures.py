@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from .codec import load, rate_of
 from .data import QUIET, read_crop
 from .evaluate import sound_rows, through_files
 from .fidelity import si_snr_db, state_error_db
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 F32 = NDArray[np.float32]
 Tell = Callable[[str, float], None]
@@ -175,6 +178,28 @@ def page(pieces: Sequence[Piece], rates: Sequence[dict[str, Any]], command: str)
             for p in sorted(group, key=lambda p: p.si_snr_db)
         ]
     return "\n".join(lines) + "\n"
+
+
+def picture(rates: Sequence[dict[str, Any]]) -> Figure:
+    """SI-SNR and mean difference of spectral levels over kbit/s, for the codec and each rival."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    names = list(dict.fromkeys(r["name"] for r in rates))
+    for name in names:
+        rows = sorted((r for r in rates if r["name"] == name), key=lambda r: r["kbps"])
+        ours = name == names[0]
+        style: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 2.4 if ours else 1.2}
+        x = [r["kbps"] for r in rows]
+        left.plot(x, [r["si_snr_db"] for r in rows], label="this codec" if ours else name, **style)
+        right.plot(x, [r["stft_log_db"] for r in rows], **style)
+    left.set(xlabel="kbit/s, all bytes of the file", ylabel="SI-SNR [dB], more is nearer", title="Waveform")
+    right.set(xlabel="kbit/s, all bytes of the file", ylabel="difference [dB], less is nearer", title="Spectral levels")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    left.legend(fontsize=8)
+    return figure
 
 
 def as_json(pieces: Sequence[Piece], rates: Sequence[dict[str, Any]]) -> dict[str, Any]:

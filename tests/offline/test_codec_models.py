@@ -195,3 +195,25 @@ def test_the_ablation_tells_losses_apart(tmp_path: Path) -> None:
     text = a.page(found, spec, base, "the command")
     assert "| waveform | log ratio |" in text
     assert "| CSpace | log ratio | flat" in text
+
+
+def test_figures_are_those_of_real_files(tmp_path: Path) -> None:
+    from cspace.offline.codec import figures as f
+
+    for seed in (4, 5):
+        sf.write(tmp_path / f"{seed}.wav", music(3.0, RATE, seed), RATE, subtype="FLOAT")
+    files = f.pick(tmp_path, None)
+    found = f.measure([("made by code", files)], 2.0, [("rate24", None), ("rate24", 12.0)])
+    assert [p.name.rpartition("/")[2] for p in found] == ["4.wav", "4.wav", "5.wav", "5.wav"]
+    y, size = evaluate.through_files(load("rate24"), f.middle(files[0], RATE, 2.0), 24.0)
+    assert found[0].kbps == pytest.approx(size * 8e-3 / 2.0)
+    assert found[0].si_snr_db == si_snr_db(y, f.middle(files[0], RATE, 2.0)) > found[1].si_snr_db
+    rates = f.curve(files[:1], 2.0, [24.0])
+    assert {r["name"] for r in rates} == {"rate24", "Opus", "MP3", "GSM", "band-limited copy", "FSQ"}
+    assert all(r["kbps"] <= rates[0]["kbps"] * 1.001 for r in rates if r["name"] != "GSM")
+    text = f.page(found, rates, "the command")
+    tables = text.partition("worst first")[2]
+    rows = [float(line.split("|")[2]) for line in tables.split("\n") if "wav" in line]
+    assert len(rows) == 4
+    assert rows == sorted(rows)  # worst first
+    assert f.picture(rates).axes
