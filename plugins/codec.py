@@ -13,7 +13,10 @@ from ._hosted import HostedPlugin
 _AT = {"phase144": ("phase96", 144.0), "rate16": ("rate24", 16.0), "rate8": ("rate24", 8.0)}
 
 
-class Codec(HostedPlugin, hosted="codec", doc="Encodes and decodes as it plays, at a rate in kbit/s."):
+_DOC = "Encodes and decodes as it plays. Its `model` and its `quality` in kbit/s: docs/codec.md."
+
+
+class Codec(HostedPlugin, hosted="codec", doc=_DOC):
     """Plays sound through the neural codec: `Codec("phase96", quality=48)`.
 
     `model` is a shipped model (`phase96`: 5.3 ms algorithmic latency, `rate24`: 32 ms), a preset of one
