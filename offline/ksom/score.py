@@ -175,8 +175,9 @@ def _typical(model: mf.Model, nodes: Nodes, play: Performance, count: int) -> li
         whole += weight * nodes.levels[path].sum(axis=0, dtype=np.float64)
     best: list[Step] = []
     highest = -np.inf
+    walk = Walk(model, seed=play.seed, perturb=play.perturb, track_weights=play.track_weights)
     for draw in range(int(np.clip(_WALKED // count, 1, _WALKS))):
-        walk = Walk(model, seed=play.seed, perturb=play.perturb, track_weights=play.track_weights, draw=draw)
+        walk.restart(draw)
         steps = [walk.next() for _ in range(count)]
         notes = nodes.levels[[s.node for s in steps]].sum(axis=0, dtype=np.float64)
         likeness = _correlation(notes, whole)

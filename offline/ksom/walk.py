@@ -68,39 +68,36 @@ class Walk:
     around it, each `perturb` as much: similar sounds may follow one another though they never did.
     What was played v times counts (1 + v)^-2, so that all of the music comes up in the end, as often
     as it does in the source. A track's end leads to a track's beginning; silence before and after its
-    music is left out. Walks of one seed and another `draw` begin with the same track and differ from there.
+    music is left out.
 
     >>> walk = Walk(model, seed=7)
     >>> step = walk.next()
     """
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        seed: int,
-        perturb: float = 0.0,
-        track_weights: list[float] | None = None,
-        draw: int = 0,
-    ):
+    def __init__(self, model: Model, *, seed: int, perturb: float = 0.0, track_weights: list[float] | None = None):
         self._map = model.require_map()
         self._weights = check_weights(model, track_weights)
         self._paths = [np.array(t.path) for t in model.tracks]
         self._onsets = [np.array(t.steps.onset) for t in model.tracks]
         self._accents = [np.array(t.accents) for t in model.tracks]
         self._perturb = perturb
-        self._rng = np.random.default_rng([seed, 3])
-        # Of the place after the last step too: the end, from where a track begins.
-        self._played = [np.zeros(len(path) + 1) for path in self._paths]
         self._places: dict[int, list[tuple[int, int]]] = {}
         self._sounding = [_sounding(t) for t in model.tracks]
         for t, path in enumerate(self._paths):
             for i in range(*self._sounding[t]):
                 self._places.setdefault(int(path[i]), []).append((t, i))
-        self._track, self._index = self._start()
-        if draw:  # another walk from the same beginning
-            self._rng = np.random.default_rng([seed, 3, draw])
+        self._seed = seed
+        self.restart()
+
+    def restart(self, draw: int = 0) -> None:
+        """Begins again, with the same track; another `draw` goes another way from there."""
+        self._rng = np.random.default_rng([self._seed, 3])
+        # Of the place after the last step too: the end, from where a track begins.
+        self._played = [np.zeros(len(path) + 1) for path in self._paths]
         self._count = 0
+        self._track, self._index = self._start()
+        if draw:
+            self._rng = np.random.default_rng([self._seed, 3, draw])
 
     def _start(self) -> tuple[int, int]:
         chosen = int(self._rng.choice(len(self._paths), p=self._weights / self._weights.sum()))
