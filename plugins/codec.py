@@ -21,10 +21,10 @@ class Codec(HostedPlugin, hosted="codec", doc=_DOC):
 
     `model` is a shipped model (`phase96`: 5.3 ms algorithmic latency, `rate24`: 32 ms), a preset of one
     (`phase144`, `rate16`, `rate8`), or a folder with a model's `live` package in it. `quality` is the rate
-    of each channel in kbit/s, by the estimate that the model was trained with; bits themselves are made by
-    `cspace codec encode`. `drop_rate` loses that share of the hops, chosen by `drop_seed`; `conceal` says
-    what is heard instead: "fade" or "dry". `wet` mixes with the input, delayed alike. `spare_ms`: as in
-    `OnnxStream`, whose host this runs on.
+    of each channel in kbit/s, estimated to about a tenth; bits themselves are made by `cspace codec
+    encode`. `drop_rate` loses that share of the hops, chosen by `drop_seed`; `conceal` says what is heard
+    instead: "fade" or "dry". `wet` mixes with the input, delayed alike. `spare_ms`: as in `OnnxStream`,
+    whose host this runs on.
 
     The models run at 24 kHz, so the chain must too. Needs the extra `neural`.
 

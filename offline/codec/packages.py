@@ -51,7 +51,7 @@ def _export(codec: Codec, folder: Path, kind: str) -> Path:
                 high,
                 spec.kbps,
                 "kbit/s",
-                doc="Bits that each channel may cost, by the training's estimate.",
+                doc="What each channel may cost, about as the range coder would need.",
             )
         ]
     what = {
