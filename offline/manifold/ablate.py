@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...plugins._errors import ParameterError
 from . import metrics
 from .data import Source
 from .spec import RunSpec
@@ -93,15 +94,21 @@ def ladder(
     for name in names:
         runs = []
         for seed in seeds:
-            last = train(row_spec(name, base, seed), source=source, label=f"{name}, seed {seed}").history[-1]
+            try:
+                last = train(row_spec(name, base, seed), source=source, label=f"{name}, seed {seed}").history[-1]
+            except ParameterError:  # the loss is not finite: a finding, not the end of the table
+                last = {}
             runs.append({key: last[key] for key in FIGURES if key in last})
             if on_row is not None:
                 on_row(name, seed, runs[-1])
+        ended = [r for r in runs if r]
+        keys = ended[0] if ended else ()
         rows[name] = {
             "what": LADDER[name][0],
             "runs": runs,
-            "mean": {k: float(np.mean([r[k] for r in runs])) for k in runs[0]},
-            "spread": {k: float(np.std([r[k] for r in runs], ddof=int(len(runs) > 1))) for k in runs[0]},
+            "diverged": len(runs) - len(ended),
+            "mean": {k: float(np.mean([r[k] for r in ended])) for k in keys},
+            "spread": {k: float(np.std([r[k] for r in ended], ddof=int(len(ended) > 1))) for k in keys},
         }
     batch = source.batch(HELD_OUT, HELD_OUT_SEED, held_out=True)
     fit = source.batch(HELD_OUT, HELD_OUT_SEED + 1)
@@ -137,5 +144,6 @@ def lines(found: dict[str, Any]) -> list[str]:
             cell("latent_rank", 1),
             cell("gradient_dynamics", 2),
         )
-        out.append(f"| **{name}**: {row['what']} | " + " | ".join(cells) + " |")
+        lost = f" ({row['diverged']} of {len(row['runs'])} runs diverged)" if row["diverged"] else ""
+        out.append(f"| **{name}**: {row['what']}{lost} | " + " | ".join(cells) + " |")
     return out

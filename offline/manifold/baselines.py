@@ -152,8 +152,15 @@ ROWS: dict[str, Callable[[F64, int], F64]] = {
 # ---- one frame ahead --------------------------------------------------------------------------
 
 
-def linear_weights(noisy: F64, clean: F64, order: int) -> F64:
-    """One filter for all channels that gives clean[t + 1] from noisy[t − order + 1 … t], by least squares."""
+def linear_weights(noisy: F64, clean: F64, order: int) -> list[F64]:
+    """Filters for all channels that give clean[t + 1] from noisy[t − n + 1 … t], n = 1 … order, by least squares.
+
+    Near the start, where fewer frames are there, the shorter ones predict.
+    """
+    return [_fitted(noisy, clean, n) for n in range(1, order + 1)]
+
+
+def _fitted(noisy: F64, clean: F64, order: int) -> F64:
     windows = np.lib.stride_tricks.sliding_window_view(noisy, order, axis=1)[:, :-1]
     target = clean[:, order:]
     rows, aim = windows.reshape(-1, order), target.reshape(-1)
@@ -162,10 +169,15 @@ def linear_weights(noisy: F64, clean: F64, order: int) -> F64:
     return np.asarray(np.linalg.solve(gram, rows.T @ aim), np.float64)
 
 
-def linear(noisy: F64, weights: F64) -> F64:
-    """Predictions of frames 1 … of `noisy` [shape=(batch, length − 1, channels)]; before the start is silence."""
-    padded = np.pad(noisy[:, :-1], ((0, 0), (len(weights) - 1, 0), (0, 0)))
-    return np.lib.stride_tricks.sliding_window_view(padded, len(weights), axis=1) @ weights
+def linear(noisy: F64, weights: list[F64]) -> F64:
+    """Predictions of frames 1 … of `noisy` [shape=(batch, length − 1, channels)], none from beyond the start."""
+    out = np.zeros((len(noisy), noisy.shape[1] - 1, noisy.shape[2]))
+    for t in range(min(len(weights) - 1, out.shape[1])):
+        out[:, t] = np.einsum("btc,t->bc", noisy[:, : t + 1], weights[t])
+    full = len(weights)
+    if noisy.shape[1] > full:
+        out[:, full - 1 :] = np.lib.stride_tricks.sliding_window_view(noisy[:, :-1], full, axis=1) @ weights[-1]
+    return out
 
 
 def bayes_chords(noisy: F64, noise: float) -> F64:

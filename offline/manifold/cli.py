@@ -86,7 +86,9 @@ def data(
 def train(
     kind: Kind = "chords",
     out: Annotated[Path | None, typer.Option(help="Folder; by default runs/manifold-KIND.")] = None,
-    preset: Annotated[str, typer.Option(help="manifold, or original (the prototype as it was).")] = "manifold",
+    preset: Annotated[
+        str, typer.Option(help="manifold, rotor (linear, for random), or original (as it was).")
+    ] = "manifold",
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Settings (TOML) instead of kind and preset.")
     ] = None,
@@ -257,12 +259,13 @@ def ablate(
     for name in names:
         if name not in study.LADDER:
             raise ParameterError(f"--rows has {name!r}{near(name, study.LADDER)}; rungs are {', '.join(study.LADDER)}")
-    base = settings.run_spec(kind, None, None, "cspace", channels=channels, length=length)
+    size = {"channels": channels, "length": length}
+    base = settings.run_spec(kind, None, None, "cspace", oracle_order="loudest", **size)
     base = settings.replaced(base, "train", {"epochs": epochs, "steps": steps, "batch": batch})
 
     def tell(name: str, seed: int, row: dict[str, float]) -> None:
         said = ", ".join(f"{k.removeprefix('held_out_')} {v:.4f}" for k, v in list(row.items())[:5])
-        say(f"{name}, seed {seed}: {said}")
+        say(f"{name}, seed {seed}: {said or 'diverged'}")
 
     found = study.ladder(base, names, list(range(seeds)), tell)
     table = study.lines(found)

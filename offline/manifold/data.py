@@ -33,8 +33,7 @@ class Batch:
 
     noisy: Tensor
     clean: Tensor
-    #: (sin, cos) of each tone at channel 0, loudest tone first, unit norm [shape=(batch, length, 6)]. In this order a
-    #: state says which tone is how loud, so that one frame can be decoded from it; lowest first it would not.
+    #: (sin, cos) of each tone at channel 0 in the spec's order, unit norm [shape=(batch, length, 6)].
     oracle: Tensor | None
     #: Radians per frame [shape=(batch, 3)], loudest first; None for loops.
     omega: F64 | None
@@ -94,6 +93,8 @@ def _tones(spec: DataSpec, size: int, rng: np.random.Generator) -> tuple[F64, F6
     for i, amplitude in enumerate(AMPLITUDES):
         clean += amplitude * np.sin(phase[:, :, i, None] + channel[:, None, i])
     first = phase + channel[:, None, :, 0]
+    if spec.oracle_order == "lowest":
+        first = np.take_along_axis(first, np.argsort(omega, axis=1)[:, None, :], axis=2)
     oracle = np.stack([np.sin(first), np.cos(first)], axis=3).reshape(size, spec.length, 6) / np.sqrt(3.0)
     return clean, oracle, omega
 

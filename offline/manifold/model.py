@@ -237,9 +237,10 @@ class Manifold(nn.Module):
         self.encoder = Encoder(spec)
         self.rotation = Rotation(spec)
         self.dynamics = Dynamics(spec)
-        self.decoder = nn.Sequential(
-            nn.Linear(spec.latent, spec.decoder_width), nn.ReLU(), nn.Linear(spec.decoder_width, spec.channels)
-        )
+        hidden = spec.decoder_width
+        self.decoder: nn.Module = nn.Linear(spec.latent, spec.channels)
+        if hidden:
+            self.decoder = nn.Sequential(nn.Linear(spec.latent, hidden), nn.ReLU(), nn.Linear(hidden, spec.channels))
         if spec.space == "sampled":
             self.spread = nn.Linear(spec.latent, spec.latent)
             nn.init.constant_(self.spread.bias, math.log(math.expm1(spec.sigma_start)))

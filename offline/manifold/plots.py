@@ -25,7 +25,7 @@ def sequences(noisy: F64, clean: F64, title: str) -> Figure:
         axes[1, i].set_xlabel("frame")
     axes[0, 0].set_ylabel("channel")
     axes[1, 0].set_ylabel("channel 0")
-    axes[1, 0].legend(loc="upper right", fontsize=8)
+    axes[1, 0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=8, frameon=False)
     figure.colorbar(image, ax=axes[0], label="value")
     figure.suptitle(title)
     return figure
@@ -74,7 +74,8 @@ def gap(clean: F64, filled: F64, lost: NDArray[np.bool_], others: dict[str, F64]
     for axis in (top, bottom):
         for a, b in edges:
             axis.axvspan(a - 0.5, b - 0.5, color="0.92", zorder=0)
-        axis.legend(fontsize=8, loc="upper left")
+        axis.set_xlim(-0.5, len(clean) - 0.5)
+        axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False)
     top.set_ylabel("channel 0")
     bottom.set_ylabel("error over channels (rms)")
     bottom.set_xlabel("frame; the gap is grey")
@@ -84,9 +85,9 @@ def gap(clean: F64, filled: F64, lost: NDArray[np.bool_], others: dict[str, F64]
 
 def portrait(tracks: dict[str, F64], title: str) -> Figure:
     """Latent tracks [shape=(length, latent)] in the plane of their two largest components, with ten arrows each."""
-    count = len(tracks)
-    figure = Figure(figsize=(4.2 * count, 4.4), layout="constrained")
-    axes = figure.subplots(1, count, squeeze=False)[0]
+    rows = 2 if len(tracks) % 2 == 0 else 1
+    figure = Figure(figsize=(4.0 * len(tracks) / rows, 4.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, len(tracks) // rows, squeeze=False).ravel()
     for axis, (name, z) in zip(axes, tracks.items(), strict=True):
         centred = z - z.mean(axis=0)
         _, s, vh = np.linalg.svd(centred, full_matrices=False)
@@ -103,7 +104,7 @@ def portrait(tracks: dict[str, F64], title: str) -> Figure:
             color="C1",
             width=0.008,
             scale_units="xy",
-            scale=0.5,
+            scale=1.0,
         )
         axis.plot(*p[0], "o", color="C2", label="start")
         axis.plot(*p[-1], "s", color="C3", label="end")

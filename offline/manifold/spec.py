@@ -13,6 +13,7 @@ from ...plugins._errors import ParameterError, near
 TONES = (1.0, 2.0, 3.0, 5.0, 8.0)
 GAMMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
+PRESETS = ("manifold", "rotor", "original")
 Kind = Literal["chords", "tones", "random", "scattered", "loops"]
 
 
@@ -28,6 +29,8 @@ class DataSpec(_Spec):
     length: int = Field(128, ge=8, le=8192)
     #: Standard deviation of the noise on the input; the targets are clean.
     noise: float = Field(0.1, ge=0.0, le=10.0)
+    #: Which tone is the oracle's first. Loudest first, a state also says how loud each tone is.
+    oracle_order: Literal["lowest", "loudest"] = "lowest"
     #: Loops only: recordings, their rate, and what a frame is.
     folder: Path | None = None
     sample_rate: int = Field(16_000, ge=8_000, le=192_000)
@@ -54,7 +57,8 @@ class ModelSpec(_Spec):
     #: Encoder: `residual` (dilated causal convolutions) or the original's two of kernel 5.
     encoder: Literal["residual", "original"] = "residual"
     width: int = Field(64, ge=1, le=1024)
-    layers: int = Field(6, ge=1, le=12)
+    #: 0: linear, frame by frame.
+    layers: int = Field(6, ge=0, le=12)
     #: `euclid`: as it comes; `sphere`: unit norm; `sampled`: unit norm, then noise along the sphere in training.
     space: Literal["euclid", "sphere", "sampled"] = "sphere"
     #: Standard deviation of that noise at the start; the original's was 0.69.
@@ -76,7 +80,8 @@ class ModelSpec(_Spec):
     #: `zero`: the dynamics start as the identity; `random`: as the layers come.
     start: Literal["zero", "random"] = "zero"
     substeps: int = Field(1, ge=1, le=32)
-    decoder_width: int = Field(128, ge=1, le=4096)
+    #: 0: linear.
+    decoder_width: int = Field(128, ge=0, le=4096)
 
     @model_validator(mode="after")
     def _check(self) -> ModelSpec:
@@ -108,7 +113,7 @@ class LossSpec(_Spec):
     reconstruction: float = Field(0.0, ge=0.0)
     #: The state that the dynamics give for the next frame against the encoder's (defect 10).
     consistency: float = Field(0.0, ge=0.0)
-    oracle: float = Field(10.0, ge=0.0)
+    oracle: float = Field(3.0, ge=0.0)
     gram: float = Field(0.0, ge=0.0)
     #: The original's: every bin the same weight; with entropy of the latent spectrum.
     original: float = Field(0.0, ge=0.0)
@@ -154,11 +159,24 @@ class RunSpec(_Spec):
 
 
 def preset(name: str, **data: object) -> RunSpec:
-    """A run by name: `manifold` (as trained here) or `original` (the prototype's last), with data settings replaced."""
+    """A run by name, with data settings replaced.
+
+    `manifold`: as trained here. `rotor`: linear both ways around the rotor, for channels whose phases differ from
+    tone to tone, with frequencies of any value. `original`: the prototype's last.
+    """
     if name == "manifold":
-        d = DataSpec.model_validate({**DataSpec().model_dump(), **data})
+        order = "lowest" if data.get("kind", "chords") == "chords" else "loudest"
+        d = DataSpec.model_validate({**DataSpec().model_dump(), "oracle_order": order, **data})
         loss = LossSpec() if d.tones else LossSpec(oracle=0.0)
         return RunSpec(data=d, model=ModelSpec(channels=d.channels), loss=loss)
+    if name == "rotor":
+        d = DataSpec.model_validate({**DataSpec(kind="random", oracle_order="loudest").model_dump(), **data})
+        return RunSpec(
+            data=d,
+            model=ModelSpec(channels=d.channels, latent=8, layers=0, decoder_width=0, dynamics="rotor"),
+            loss=LossSpec(reconstruction=2.0, oracle=10.0 if d.tones else 0.0),
+            train=TrainSpec(epochs=3, steps=200, batch=16, learning_rate=1e-2),
+        )
     if name == "original":
         d = DataSpec.model_validate({**DataSpec(channels=16, length=256).model_dump(), **data})
         return RunSpec(
@@ -176,4 +194,4 @@ def preset(name: str, **data: object) -> RunSpec:
             loss=LossSpec(spectral=0.0, rollout=0.0, mse=0.0, oracle=0.0, original=1.0, entropy=0.05, phase=1.0),
             train=TrainSpec(steps=10, batch=64, learning_rate=1e-3, schedule="constant"),
         )
-    raise ParameterError(f"there is no preset {name!r}{near(name, ('manifold', 'original'))}; manifold or original")
+    raise ParameterError(f"there is no preset {name!r}{near(name, PRESETS)}; it can be {', '.join(PRESETS)}")

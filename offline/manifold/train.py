@@ -146,11 +146,11 @@ def evaluate(model: Manifold, source: Source, spec: RunSpec, *, size: int = HELD
             found["oracle_rmse"] = metrics.procrustes_rmse(z, oracle)
             found["oracle_rmse_settled"] = metrics.procrustes_rmse(z, oracle, metrics.SETTLED_FRAMES)
     start = spec.data.length // 2
+    longest = min(32, spec.data.length - start)
+    filled, clean = metrics.model_gap(model, batch, start, longest), batch.clean.double().numpy()
     for gap in (16, 32):
-        if start + gap <= spec.data.length:
-            figures = metrics.gap_figures(
-                metrics.model_gap(model, batch, start, gap), batch.clean.double().numpy(), start
-            )
+        if gap <= longest:
+            figures = metrics.gap_figures(filled[:, :gap], clean, start)
             found[f"gap_{gap}_snr_db"] = figures.snr_db
             found[f"gap_{gap}_amplitude"] = figures.amplitude_ratio
     return found | metrics.latent_figures(model, batch)

@@ -22,7 +22,7 @@ from cspace.offline.manifold.checkpoint import STATE, WEIGHTS, load  # noqa: E40
 from cspace.offline.manifold.data import AMPLITUDES, Source  # noqa: E402
 from cspace.offline.manifold.impute import fill  # noqa: E402
 from cspace.offline.manifold.model import Manifold, sample, unit  # noqa: E402
-from cspace.offline.manifold.spec import DataSpec, LossSpec, ModelSpec, RunSpec, TrainSpec  # noqa: E402
+from cspace.offline.manifold.spec import DataSpec, LossSpec, ModelSpec, RunSpec, TrainSpec, preset  # noqa: E402
 from cspace.offline.manifold.train import train  # noqa: E402
 
 SMALL = {"width": 8, "layers": 2, "latent": 7, "decoder_width": 8, "memory_taps": 5}
@@ -364,8 +364,21 @@ def test_a_short_training_lowers_the_loss() -> None:
     )
     first, last = train(spec).history
     assert last["held_out_energy_weighted"] < 0.9 * first["held_out_energy_weighted"]
-    assert last["held_out_mse"] < 0.5  # zero, and what the original ended at, are above 0.65
+    assert last["held_out_mse"] < 0.6  # zero, and what the original ended at, are above 0.65
     assert last["oracle"] < first["oracle"]
+
+
+def test_the_linear_rotor_learns_to_fill_gaps_of_frequencies_never_seen() -> None:
+    spec = preset("rotor", channels=16, length=64)
+    spec = spec.model_copy(
+        update={
+            "train": TrainSpec(epochs=1, steps=60, batch=8, learning_rate=0.03),
+            "loss": LossSpec(rollout=0.0, spectral=0.0, reconstruction=2.0, oracle=10.0),
+        }
+    )
+    last = train(spec).history[-1]
+    assert last["gap_16_snr_db"] > 10.0
+    assert 0.8 < last["gap_16_amplitude"] < 1.2
 
 
 def invoke(*args: object) -> tuple[int, str]:
