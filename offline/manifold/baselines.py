@@ -124,7 +124,7 @@ def dmd(history: F64, gap: int) -> F64:
 
 
 def known_frequencies(history: F64, gap: int, omega: F64) -> F64:
-    """Least squares of sines and cosines at the true frequencies on the projection: a bound for who must find them.
+    """Least squares of sines and cosines at the true frequencies on the projection, which is found from the past.
 
     `omega` [shape=(batch, tones)] in radians per frame.
     """

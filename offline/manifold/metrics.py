@@ -112,7 +112,7 @@ def gap_rows(batch: Batch, start: int, gap: int) -> dict[str, Gap]:
     rows = {name: gap_figures(fill(history, gap), clean, start) for name, fill in baselines.ROWS.items()}
     if batch.omega is not None:
         known = baselines.known_frequencies(history, gap, batch.omega)
-        rows["known frequencies (bound)"] = gap_figures(known, clean, start)
+        rows["known frequencies"] = gap_figures(known, clean, start)
     return rows
 
 

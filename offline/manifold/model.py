@@ -238,9 +238,11 @@ class Manifold(nn.Module):
         self.rotation = Rotation(spec)
         self.dynamics = Dynamics(spec)
         hidden = spec.decoder_width
-        self.decoder: nn.Module = nn.Linear(spec.latent, spec.channels)
-        if hidden:
-            self.decoder = nn.Sequential(nn.Linear(spec.latent, hidden), nn.ReLU(), nn.Linear(hidden, spec.channels))
+        self.decoder: nn.Module = (
+            nn.Sequential(nn.Linear(spec.latent, hidden), nn.ReLU(), nn.Linear(hidden, spec.channels))
+            if hidden
+            else nn.Linear(spec.latent, spec.channels)
+        )
         if spec.space == "sampled":
             self.spread = nn.Linear(spec.latent, spec.latent)
             nn.init.constant_(self.spread.bias, math.log(math.expm1(spec.sigma_start)))
