@@ -21,6 +21,7 @@ from cspace.offline.index.spec import IndexSpec
 from cspace.offline.index.store import Index
 from cspace.plugins import AudioError, ParameterError
 from cspace.plugins._errors import FileError
+from tests.memory import PEAK_MIB
 from tests.offline.index_clips import F32, RATE, voice, write_folder
 
 
@@ -234,8 +235,10 @@ def test_two_builds_at_once_do_not_mix(tmp_path: Path) -> None:
     assert len(all_rows(tmp_path / "i")) == 2
 
 
-LONG = """
-import resource, sys
+LONG = (
+    PEAK_MIB
+    + """
+import sys
 import numpy as np, soundfile as sf
 from typer.testing import CliRunner
 from cspace.cli import app
@@ -244,15 +247,15 @@ def run(*arguments):
     result = CliRunner().invoke(app, ["index", *arguments])
     assert result.exit_code == 0, result.output
     return result.stdout
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 run("build", folder, index, "--jobs", "2")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_mib())
 out = run("query", index, clip, "--window", "10")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_mib())
 print(run("query", index, folder + "/0.flac", "-k", "1", "--json"))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_mib())
 print(out)
 """
+)
 
 
 def test_20_minutes_stay_below_1_gib(tmp_path: Path) -> None:

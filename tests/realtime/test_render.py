@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cspace.audiofile import Writer
 from cspace.plugins import CSpace, Eq, Gain, Kuramoto, Limiter
 from cspace.realtime import Chain, CspaceError, render
+from tests.memory import PEAK_MIB
 
 RATE = 48_000
 
@@ -333,16 +334,19 @@ def test_free_space_is_checked_first(wav: Path, tmp_path: Path, monkeypatch: pyt
 
 # ---- bounded memory --------------------------------------------------------------------------
 
-HOURS = """
-import resource, sys
+HOURS = (
+    PEAK_MIB
+    + """
+import sys
 from cspace.plugins import Gain
 from cspace.realtime import Chain, render
 chain = Chain([Gain(gain_db=-6.0)])
 render(chain, sys.argv[2], sys.argv[3], subtype="PCM_16")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_mib()
 report = render(chain, sys.argv[1], sys.argv[3], subtype="PCM_16")
-print(report.frames, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, report.seconds)
+print(report.frames, peak_mib() - before, report.seconds)
 """
+)
 
 
 def silent_wav(path: Path, hours: float) -> int:
