@@ -25,6 +25,9 @@ Kbps = Annotated[
     float | None, typer.Option(min=0.5, max=2000.0, help="kbit/s for each channel; by default the preset's.")
 ]
 Mono = Annotated[bool, typer.Option("--mono", help="Average the channels to one.")]
+#: Damage that is listed; of a file with more holes than this their number says more.
+MOST_LINES = 20
+
 OnePass = Annotated[bool, typer.Option("--one-pass", help="Do not look ahead over the whole file for the rate.")]
 
 
@@ -109,8 +112,11 @@ def decode(
         found = decode_file(
             codec, source, target, subtype=subtype, progress=lambda done: bar.update(task, completed=done)
         )
-    for line in [*found.damage.notes, *found.gaps]:
+    lines = [*found.damage.notes, *found.gaps]
+    for line in lines[:MOST_LINES]:
         note(line)
+    if len(lines) > MOST_LINES:
+        note(f"and {len(lines) - MOST_LINES} more places")
     say(f"written: {target} ({found.samples / found.sample_rate:.2f} s, {len(found.gaps)} gaps)")
 
 

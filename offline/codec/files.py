@@ -287,9 +287,10 @@ def decode_file(
         header = container.read_header(file, str(source))
         check_model(codec, header, str(source))
         decoder = Decoder(codec, header)
-        with Writer(
-            target, header.sample_rate, header.channels, frames=min(header.samples, size * 4000), subtype=subtype
-        ) as out:
+        # What the header promises, or, where it promises too much, all that so many bytes of packets can hold.
+        packets = size // container.PACKET_BYTES // header.channels + 1
+        frames = min(header.samples, packets * header.packet_frames * header.hop)
+        with Writer(target, header.sample_rate, header.channels, frames=frames, subtype=subtype) as out:
             for packet in container.read_packets(file, damage):
                 for y in decoder.push(packet):
                     out.write(np.ascontiguousarray(y))

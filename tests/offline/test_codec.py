@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -346,6 +347,28 @@ def test_mangled_files_end_in_sound_or_a_clear_error(codec: Codec, encoded: Path
 def test_mangled_files_a_hundred_thousand_times(codec: Codec, encoded: Path, tmp_path: Path) -> None:
     passed, refused = fuzz(codec, encoded, tmp_path, 100_000, 2)
     assert passed + refused == 100_000
+
+
+def test_a_header_that_promises_too_much_costs_nothing(codec: Codec, encoded: Path, tmp_path: Path) -> None:
+    """Checksums right, numbers absurd: what is written follows the packets that are there."""
+    data = encoded.read_bytes()
+    with open(encoded, "rb") as file:
+        header = container.read_header(file, "x")
+        packets = list(container.read_packets(file, Damage()))
+    far = replace(packets[-1], index=2**31).pack()
+    for header_bytes, more in (
+        (replace(header, samples=2**60).pack(), b""),
+        (replace(header, samples=2**60).pack(), far),
+        (replace(header, samples=2**60, channels=255).pack(), b""),
+    ):
+        (tmp_path / "big.csc").write_bytes(header_bytes + data[48:] + more)
+        found = decode_file(codec, tmp_path / "big.csc", tmp_path / "big.wav")
+        assert found.samples <= 60_000
+        assert (tmp_path / "big.wav").stat().st_size < 64e6
+        assert found.gaps
+    (tmp_path / "big.csc").write_bytes(replace(header, packet_frames=65_535, dims=65_535).pack() + data[48:])
+    with pytest.raises(CspaceError, match="does not go with the model"):
+        decode_file(codec, tmp_path / "big.csc", tmp_path / "big.wav")
 
 
 # ---- fidelity --------------------------------------------------------------------------------
