@@ -182,25 +182,15 @@ def fidelity(
             rows = [pair_row(original, reconstruction, seconds, speech)]
         else:
             rows = codec_rows(original, model, kbps, seconds, rivals, speech)
-    table = Table(
-        "",
-        "kbit/s",
-        "SI-SNR dB",
-        "SNR dB",
-        "MSE",
-        "CSpace dB",
-        "STFT conv.",
-        "STFT dB",
-        "delay",
-        "gain dB",
-        "PESQ",
-        "STOI",
-        box=None,
-    )
+    spoken = any(v == v for _, _, f, _ in rows for v in (f.pesq, f.stoi))
+    table = Table("", box=None, pad_edge=False)  # only names may wrap: twelve columns are wide
+    heads = ("kbit/s", "SI-SNR dB", "SNR dB", "MSE", "CSpace dB", "STFT conv.", "STFT dB", "delay", "gain dB")
+    for head in (*heads, *(("PESQ", "STOI") if spoken else ())):
+        table.add_column(head.replace(" ", "\n"), justify="right", no_wrap=True)
     for name, rate, f, remark in rows:
         cells = [f.si_snr_db, f.snr_db, f.mse, f.cspace_nsr_db, f.stft_convergence, f.stft_log_db]
-        last = [f.gain_db, f.pesq, f.stoi]
-        text = [f"{v:.2e}" if i == 2 else f"{v:.2f}" for i, v in enumerate(cells)]
+        last = [f.gain_db, *((f.pesq, f.stoi) if spoken else ())]
+        text = [f"{v:.0e}" if i == 2 else f"{v:.2f}" for i, v in enumerate(cells)]
         table.add_row(
             name + (f" ({remark})" if remark else ""),
             "" if rate is None else f"{rate:.2f}",
