@@ -6,6 +6,7 @@ import importlib.util
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,19 +103,30 @@ def test_an_engine_with_a_model_inline_is_not_driven_by_a_device(fir: Path) -> N
         engine.attach()
 
 
+def undisturbed(*arguments: str) -> dict[str, Any]:
+    """A run through JACK's dummy server, again where JACK missed a block or the worker a hop: both change the sound."""
+    from tests.realtime.test_jack import scenario
+
+    for _ in range(5):
+        r = scenario(*arguments, timeout=120)
+        print(json.dumps(r))
+        assert r["done"]
+        if r["gaps"] == 0 and r["late_hops"] == 0:
+            break
+    return r
+
+
 @pytest.mark.skipif(not available(), reason="needs jackd (apt install jackd2)")
 @pytest.mark.skipif(importlib.util.find_spec("jack") is None, reason="needs JACK-Client")
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("period", [64, 128])
 def test_jack_equals_the_render(tmp_path: Path, period: int) -> None:
     from tests.realtime.jack_peer import signal
     from tests.realtime.jack_scenario import SPARE_MS, model_chain
-    from tests.realtime.test_jack import mostly_in_order, places, scenario
+    from tests.realtime.test_jack import mostly_in_order, places
 
     seconds = 5.0
-    r = scenario("model", "--period", str(period), "--seconds", str(seconds), "--out", str(tmp_path), timeout=120)
-    print(json.dumps(r))
-    assert r["done"]
+    r = undisturbed("model", "--period", str(period), "--seconds", str(seconds), "--out", str(tmp_path))
     assert r["hops"] >= seconds * RATE / 64
     live = _native.hosted_latency(64, period, round(SPARE_MS * 1e-3 * RATE))
     assert r["latency"] == live
@@ -125,22 +137,19 @@ def test_jack_equals_the_render(tmp_path: Path, period: int) -> None:
     offline = chain.process(np.concatenate([x, np.zeros((2, live), np.float32)], axis=1), RATE)
     # Live it is late by the buffering too.
     whole = np.concatenate([np.zeros((2, live - 64), np.float32), offline], axis=1)[:, : x.shape[1]]
-    if r["gaps"] == 0 and r["late_hops"] == 0:
-        assert mostly_in_order(places(np.ascontiguousarray(whole), y, period))
+    assert mostly_in_order(places(np.ascontiguousarray(whole), y, period))
 
 
 @pytest.mark.skipif(not available(), reason="needs jackd (apt install jackd2)")
 @pytest.mark.skipif(importlib.util.find_spec("jack") is None, reason="needs JACK-Client")
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_codec_through_jack_equals_the_render(tmp_path: Path) -> None:
     from tests.realtime.jack_peer import signal
     from tests.realtime.jack_scenario import SPARE_MS, codec_chain
-    from tests.realtime.test_jack import mostly_in_order, places, scenario
+    from tests.realtime.test_jack import mostly_in_order, places
 
     rate, period, seconds = 24_000, 64, 3.0
-    r = scenario("codec", "--period", str(period), "--seconds", str(seconds), "--out", str(tmp_path), timeout=120)
-    print(json.dumps(r))
-    assert r["done"]
+    r = undisturbed("codec", "--period", str(period), "--seconds", str(seconds), "--out", str(tmp_path))
     buffered = _native.hosted_latency(64, period, round(SPARE_MS * 1e-3 * rate))
     assert r["latency"] == buffered + 64  # the model looks one frame ahead
     with np.load(tmp_path / "peer.npz") as data:
@@ -148,5 +157,4 @@ def test_the_codec_through_jack_equals_the_render(tmp_path: Path) -> None:
     x = signal(seconds)
     offline = codec_chain().process(np.concatenate([x, np.zeros((2, buffered), np.float32)], axis=1), rate)
     whole = np.concatenate([np.zeros((2, buffered - 64), np.float32), offline], axis=1)[:, : x.shape[1]]
-    if r["gaps"] == 0 and r["late_hops"] == 0:
-        assert mostly_in_order(places(np.ascontiguousarray(whole), y, period))
+    assert mostly_in_order(places(np.ascontiguousarray(whole), y, period))

@@ -4,6 +4,7 @@
 #[path = "../../../dsp/tests/common/alloc.rs"]
 mod alloc;
 pub use alloc::allocations;
+pub mod model;
 
 use cspace_dsp::{Block, Info, ParamSpec, Prepare, PrepareError, Processor, StateError, StateIo, TapSpec};
 use cspace_engine::{Config, Controller, Driver};
