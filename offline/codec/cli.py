@@ -173,7 +173,6 @@ def fidelity(
     from rich.table import Table
 
     from ...wholefile import write_json
-    from ..lab.report import finite
     from .evaluate import codec_rows, pair_row
 
     with progress() as bar:
@@ -203,7 +202,7 @@ def fidelity(
         note(line)
     if json is not None:
         figures = [{"name": n, "kbps": r, "remark": m, **vars(f)} for n, r, f, m in rows]
-        write_json(json, {"original": original.name, "rows": finite(figures)})
+        write_json(json, {"original": original.name, "rows": figures})
         say(f"written: {json}")
 
 

@@ -25,7 +25,6 @@ from ...plugins._adaptive.model import CARD, GOLDENS, MANIFEST, SCHEMA, WEIGHTS,
 from ...plugins._adaptive.spectrum import spectrum_of
 from ...plugins._errors import FileError
 from ...wholefile import whole, write_json
-from ..lab.report import finite
 from .audioencoder import SAMPLE_RATE, AudioNet, AudioSpec
 from .signals import ensemble
 from .vae import EqVae, VaeSpec
@@ -184,7 +183,7 @@ def write_package(
         "figures": figures,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
-    write_json(folder / MANIFEST, finite(about))
+    write_json(folder / MANIFEST, about)
     made = load(folder)
     worst = parity(made, read_arrays(folder / GOLDENS))
     if not worst <= PARITY:

@@ -59,10 +59,9 @@ def _each(paths: list[Path], what: str, reference: Path | None = None) -> Iterat
 
 def _write(json: Path | None, rows: Any) -> None:
     from ...wholefile import write_json
-    from ..lab.report import finite
 
     if json is not None:
-        write_json(json, finite(rows))
+        write_json(json, rows)
         say(f"written: {json}")
 
 

@@ -55,6 +55,15 @@ def _load(path: Path, config: LabConfig, seconds: float | None) -> Clip:
     return clip
 
 
+def _into_page(page: Path | None, section: str, text: str) -> None:
+    """Puts a result into its section of a page, where one was asked for."""
+    from .markdown import put_section
+
+    if page is not None:
+        put_section(page, section, text)
+        say(f"written: {page}")
+
+
 def _only(only: str | None, names: list[str]) -> list[str]:
     """Those names that hold one of the words of --only."""
     from ...plugins._errors import ParameterError
@@ -208,9 +217,7 @@ def robustness(
     lines = study.table(rows)
     say(md.plain(lines))
     title = f"{clip.name} · {change.words()} · {rows[0].queries} active places and sample {index}"
-    if markdown is not None:
-        md.put_section(markdown, "robustness", f"{title}\n\n{md.table(lines)}")
-        say(f"written: {markdown}")
+    _into_page(markdown, "robustness", f"{title}\n\n{md.table(lines)}")
     asked = {"clip": clip, "index": index, "change": change.model_dump(), "seconds": seconds, "queries": queries}
     written(
         report.save(
@@ -281,9 +288,7 @@ def quantize(
     lines = study.table(rows)
     say(md.plain(lines))
     title = f"{clip.name} · {what.name} · query: float32, {change.words()} · sample {index}"
-    if markdown is not None:
-        md.put_section(markdown, f"quantize-{descriptor}", f"{title}\n\n{md.table(lines)}")
-        say(f"written: {markdown}")
+    _into_page(markdown, f"quantize-{descriptor}", f"{title}\n\n{md.table(lines)}")
     asked = {
         "clip": clip, "index": index, "change": change.model_dump(), "descriptor": what.name, "weighting": weighting,
         "halves": halves, "cosine": cosine, "seconds": seconds, "queries": queries,
@@ -337,7 +342,6 @@ def recall(
 
         cspace lab recall my/recordings --set all --per-group 20 --only "CSpace best,waveform 257"
     """
-    from . import markdown as md
     from . import recall as study
     from . import recall_report as shown
     from . import report
@@ -357,9 +361,7 @@ def recall(
         )  # fmt: skip
     text = shown.ranked_page(done, which, piece_s) if grid else shown.page(done, which, piece_s)
     say(text)
-    if markdown is not None:
-        md.put_section(markdown, f"recall-{which}{'-grid' * grid}", text)
-        say(f"written: {markdown}")
+    _into_page(markdown, f"recall-{which}{'-grid' * grid}", text)
     asked = {
         "folder": folder, "set": which, "per_group": per_group, "piece_s": piece_s, "active": active,
         "anywhere": anywhere, "seed": used,

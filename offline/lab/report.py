@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ... import __version__
 from ...wholefile import whole, write_json
 from ..config import LabConfig
@@ -46,26 +44,9 @@ def save(
             "version": __version__,
             "command": name,
             "config": config.model_dump(mode="json", exclude={"results"}),
-            "settings": finite(settings or {}),
+            "settings": settings or {},
             "notes": notes or [],
-            "results": finite(results),
+            "results": results,
         },
     )
     return [*written, target]
-
-
-def finite(value: Any) -> Any:
-    """The same with NumPy values as plain ones and NaN and Inf as None, which JSON can hold."""
-    if isinstance(value, dict):
-        return {str(k): finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return finite(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Path):
-        return value.name
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

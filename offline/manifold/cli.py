@@ -115,7 +115,6 @@ def train(
     import torch
 
     from ...wholefile import whole, write_json
-    from ..lab.report import finite
     from . import evaluate, plots, settings
     from .data import Source
     from .train import train as fit
@@ -131,7 +130,7 @@ def train(
     source = Source(spec.data)
     run = fit(spec, target, resume=resume, source=source, on_epoch=_say_epoch)
     found = evaluate.table(run, source)
-    write_json(target / "table.json", finite(found))
+    write_json(target / "table.json", found)
     with whole(target / "curves.png") as part:
         plots.curves(run.history, f"{target.name}: {spec.model.dynamics}, {spec.data.kind}").savefig(part, dpi=110)
     for line in evaluate.lines(found):
@@ -175,7 +174,6 @@ def impute(
 
     from ...plugins._errors import ParameterError
     from ...wholefile import whole, write_json
-    from ..lab.report import finite
     from . import checkpoint, metrics, plots
     from .impute import fill
 
@@ -217,7 +215,7 @@ def impute(
     with whole(base.with_suffix(".safetensors")) as part:
         save_file({"frames": torch.from_numpy(filled), "lost": torch.from_numpy(lost)}, part)
     _sound(base.with_suffix(".wav"), filled)
-    write_json(base.with_suffix(".json"), finite(about))
+    write_json(base.with_suffix(".json"), about)
     for suffix in (".safetensors", ".png", ".wav", ".json"):
         say(f"written: {base.with_suffix(suffix)}")
 
@@ -248,7 +246,6 @@ def ablate(
 
     from ...plugins._errors import ParameterError, near
     from ...wholefile import write_json, write_text
-    from ..lab.report import finite
     from . import ablate as study
     from . import settings
 
@@ -269,7 +266,7 @@ def ablate(
 
     found = study.ladder(base, names, list(range(seeds)), tell)
     table = study.lines(found)
-    write_json(results / "manifold_ablate.json", finite({"spec": base.model_dump(mode="json"), **found}))
+    write_json(results / "manifold_ablate.json", {"spec": base.model_dump(mode="json"), **found})
     write_text(results / "manifold_ablate.md", "\n".join(table) + "\n")
     for line in table:
         say(line)
@@ -307,7 +304,6 @@ def portrait(
     import torch
 
     from ...wholefile import whole, write_json
-    from ..lab.report import finite
     from . import checkpoint, metrics, plots
     from .data import Source
 
@@ -324,7 +320,7 @@ def portrait(
     with whole(base.with_suffix(".png")) as part:
         plots.portrait(tracks, f"{run.name}: states in the plane of their largest components").savefig(part, dpi=100)
     figures = metrics.latent_figures(model, source.batch(64, seed, held_out=True))
-    write_json(base.with_suffix(".json"), finite({"run": run.name, "seed": seed, "figures": figures}))
+    write_json(base.with_suffix(".json"), {"run": run.name, "seed": seed, "figures": figures})
     say(f"effective rank {figures['latent_rank']:.1f}, entropy of the spectrum {figures['latent_entropy']:.2f} nepers")
     for suffix in (".png", ".json"):
         say(f"written: {base.with_suffix(suffix)}")

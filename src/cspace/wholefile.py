@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -47,13 +48,20 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
-    """Writes JSON that any reader takes: sorted as given, no NaN (a ValueError names none; give None instead)."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+    """Writes JSON that any reader takes, in the order given: see `plain`. Raises TypeError for what does not go in."""
+    write_text(path, json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The same as JSON can hold it: NumPy's values as Python's, NaN and Inf as None, a path by its name."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):  # scalars and arrays, without importing NumPy here
+        return plain(value.tolist())
     if isinstance(value, Path):
         return value.name
-    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} does not go into JSON")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -141,5 +142,12 @@ def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list((tmp_path / "a").iterdir()) == []
     write_json(tmp_path / "b.json", {"v": np.float32(0.5), "a": np.arange(2)})
     assert (tmp_path / "b.json").read_text() == '{\n  "v": 0.5,\n  "a": [\n    0,\n    1\n  ]\n}\n'
+    write_json(
+        tmp_path / "c.json", {1: (np.float64("nan"), float("-inf"), np.array([1.0, np.inf])), "p": tmp_path / "b.json"}
+    )
+    assert json.loads((tmp_path / "c.json").read_text()) == {"1": [None, None, [1.0, None]], "p": "b.json"}
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "d.json", {"v": object()})
+    assert not (tmp_path / "d.json").exists()
     with pytest.raises(CspaceError, match=r"x\.txt: cannot be written"), whole(tmp_path / "b.json" / "x.txt"):
         pass
