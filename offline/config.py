@@ -56,13 +56,17 @@ def load_config(path: Path | None = None) -> LabConfig:
     """The settings of a TOML file; without one, the defaults. Raises ConfigError."""
     if path is None:
         return LabConfig()
+    return parse(LabConfig, read_toml(path), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a TOML file. Raises ConfigError."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read: {e.strerror or e}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: is not TOML: {e}") from None
-    return parse(LabConfig, table, str(path))
 
 
 def to_toml(config: BaseModel) -> str:

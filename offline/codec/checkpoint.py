@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 from ...plugins._errors import FileError
-from ...wholefile import whole, write_json
+from ...wholefile import whole
+from .. import trainstate
 from .model import Transform
 
 WEIGHTS = "transform.safetensors"
@@ -29,17 +29,10 @@ def save_training(
     identity: dict[str, Any],
 ) -> None:
     """Weights, the optimiser's state and the step, each file whole."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in transform.state_dict().items()}
-    plain: dict[str, dict[str, float]] = {}
-    for index, slots in optimiser.state_dict()["state"].items():
-        for name, value in slots.items():
-            if torch.is_tensor(value):
-                tensors[f"optimiser.{index}.{name}"] = value.detach().cpu().contiguous()
-            else:
-                plain.setdefault(str(index), {})[name] = value
-    with whole(folder / WEIGHTS) as part:
-        part.write_bytes(to_bytes(tensors, metadata={"step": str(step)}))
-    write_json(folder / STATE, {"step": step, "optimiser": plain, "history": history, "identity": identity})
+    slots = optimiser.state_dict()["state"]
+    trainstate.save(
+        folder / WEIGHTS, folder / STATE, transform, slots, step, {"history": history, "identity": identity}
+    )
 
 
 def save_best(folder: Path, transform: Transform) -> None:
@@ -64,15 +57,13 @@ def load_training(
 
     Raises FileError for one that is damaged or was made with other settings, naming them.
     """
-    state_file, weights_file = folder / STATE, folder / WEIGHTS
-    if not state_file.exists():
+    if not (folder / STATE).exists():
         return 0, []
-    try:
-        state = json.loads(state_file.read_text(encoding="utf-8"))
-        tensors = load_file(weights_file)
-        step, plain, before = int(state["step"]), state["optimiser"], state["identity"]
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
-        raise FileError(f"{folder}: the checkpoint cannot be read ({e}); remove it, or say --no-resume") from None
+    then = "remove it, or say --no-resume"
+    tensors, slots, state = trainstate.load(folder / WEIGHTS, folder / STATE, then)
+    before, history = state.get("identity"), state.get("history")
+    if not isinstance(history, list) or not isinstance(before, dict) or not {"spec", "options"} <= set(before):
+        raise FileError(f"{folder}: {STATE} is no checkpoint of a codec; {then}")
     changed = [
         f"{part}.{key} is {identity[part].get(key)!r}, was {before[part].get(key)!r}"
         for part in ("spec", "options")
@@ -84,12 +75,10 @@ def load_training(
             f"{folder}: the checkpoint was made with other settings ({'; '.join(changed[:3])}); "
             "give another --out, or say --no-resume"
         )
-    transform.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("optimiser.")})
-    saved = optimiser.state_dict()
-    slots: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in plain.items()}
-    for key, value in tensors.items():
-        if key.startswith("optimiser."):
-            _, index, name = key.split(".", 2)
-            slots.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({"state": slots, "param_groups": saved["param_groups"]})
-    return step, list(state["history"])
+    try:
+        transform.load_state_dict(tensors)
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": slots, "param_groups": groups})
+    except (RuntimeError, ValueError) as e:
+        raise FileError(f"{folder}: the checkpoint does not fit ({str(e).splitlines()[0]}); {then}") from None
+    return int(state["step"]), history

@@ -14,7 +14,7 @@ from .descriptors import Descriptor
 from .perturb import Change, change
 from .quantise import FORMS, StoredRows
 from .recall import NEAR, wilson
-from .search import choose_places, nearest
+from .search import nearest, places_asked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,11 +60,7 @@ def quantise(
     require_index(index, len(x), name, margin=_HALF)
     x = normalise_peak(x)
     copy = change(x, config.sample_rate, what)
-    rng = np.random.default_rng(config.seed)
-    places = choose_places(x, config.sample_rate, queries, rng, margin=min(2400, len(x) // 8))
-    wanted = np.array([round(copy.to_copy(i)) for i in [index, *places.tolist()]], np.int64)
-    wanted = np.clip(wanted, 0, len(copy.samples) - 1)
-    truth = np.array([copy.to_original(i) for i in wanted.tolist()])
+    wanted, truth = places_asked(x, copy, config, index, queries)
     asked = descriptor.at(copy.samples, wanted)
     around = np.arange(round(truth[0]) - _HALF, round(truth[0]) + _HALF + 1, dtype=np.int64)
     around = np.clip(around, 0, len(x) - 1)
@@ -82,7 +78,7 @@ def quantise(
             FormResult(
                 form=form,
                 bytes_per_row=stored.bytes_per_row,
-                queries=len(places),
+                queries=len(wanted) - 1,
                 exact=int(np.sum(off[1:] <= 0.5)),
                 near=int(np.sum(off[1:] <= NEAR + 0.5)),
                 moved=int(np.sum(found.match[1:] != first[1:])),

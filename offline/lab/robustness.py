@@ -20,7 +20,7 @@ from .choose import BEST_BANK, CSPACE_ROWS, ESN_ROWS, baselines
 from .descriptors import BankStates, Descriptor, EsnStates, Weighting
 from .perturb import Change, change
 from .recall import NEAR, wilson
-from .search import choose_places, nearest
+from .search import nearest, places_asked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,11 +108,7 @@ def robustness(
     require_index(index, len(x), name)
     x = normalise_peak(x)
     copy = change(x, config.sample_rate, what)
-    rng = np.random.default_rng(config.seed)
-    places = choose_places(x, config.sample_rate, queries, rng, margin=min(2400, len(x) // 8))
-    wanted = np.array([round(copy.to_copy(i)) for i in [index, *places.tolist()]], np.int64)
-    wanted = np.clip(wanted, 0, len(copy.samples) - 1)
-    truth = np.array([copy.to_original(i) for i in wanted.tolist()])
+    wanted, truth = places_asked(x, copy, config, index, queries)
     rows = []
     for suite, descriptor in configurations(config) if chosen is None else chosen:
         asked = descriptor.at(copy.samples, wanted)
@@ -132,7 +128,7 @@ def robustness(
                 distance=float(found.distance[0]),
                 beside_distance=float(distances.mean()),
                 next_best_distance=float(found.next_best[0]),
-                queries=len(places),
+                queries=len(wanted) - 1,
                 exact=int(np.sum(off[1:] <= 0.5)),
                 near=int(np.sum(off[1:] <= NEAR + 0.5)),
             )

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio import F32
+from ..config import LabConfig
 from .descriptors import F64, I64, Descriptor
-from .perturb import active_samples
+from .perturb import Copy, active_samples
 
 _BIN = 32  # samples whose best distance is kept, to find the next-best place
 _LOST = 1e-5  # share of |S|² + |q|² that sums of float32 products may be off by
@@ -171,3 +172,15 @@ def choose_places(
     total = int(rank[-1]) if len(x) else 0
     drawn = rng.choice(total, min(count, total), replace=False)
     return np.sort(np.searchsorted(rank, drawn + 1)).astype(np.int64)
+
+
+def places_asked(x: F32, copy: Copy, config: LabConfig, index: int, queries: int) -> tuple[I64, F64]:
+    """Samples of the copy to ask with, and where in the original each lies: that of `index`, then of active places.
+
+    The places are drawn by the settings' seed; there are fewer than `queries` in a short or mostly silent sound.
+    """
+    rng = np.random.default_rng(config.seed)
+    places = choose_places(x, config.sample_rate, queries, rng, margin=min(2400, len(x) // 8))
+    asked = np.array([round(copy.to_copy(i)) for i in [index, *places.tolist()]], np.int64)
+    asked = np.clip(asked, 0, len(copy.samples) - 1)
+    return asked, np.array([copy.to_original(i) for i in asked.tolist()])

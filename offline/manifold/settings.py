@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from ..config import ConfigError, parse
+from ..config import ConfigError, parse, read_toml
 from .spec import DataSpec, RunSpec
 from .spec import preset as find
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 def data_spec(asked: dict[str, Any]) -> DataSpec:
@@ -46,12 +40,7 @@ def replaced(spec: RunSpec, part: str, values: dict[str, Any]) -> RunSpec:
 
 def loaded(path: Path, folder: Path | None) -> RunSpec:
     """A RunSpec from TOML; the folder of recordings may be given apart."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read: {e.strerror or e}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: is not TOML: {e}") from None
+    table = read_toml(path)
     if folder is not None:
         table.setdefault("data", {})["folder"] = str(folder)
     return parse(RunSpec, table, str(path))

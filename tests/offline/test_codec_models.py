@@ -163,6 +163,13 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
     assert "# whole" in (whole / "CARD.md").read_text(encoding="utf-8")
     with pytest.raises(FileError, match=r"other settings \(options.seed is 1, was 0"):
         train(spec, options(tmp_path / "cut", seed=1))
+    # Of a pair of files only one was written.
+    state = json.loads((tmp_path / "cut" / "checkpoint.json").read_text())
+    (tmp_path / "cut" / "checkpoint.json").write_text(json.dumps(state | {"step": 2}))
+    with pytest.raises(
+        FileError, match=r"transform\.safetensors is of step \d+, checkpoint\.json of step 2; remove it"
+    ):
+        train(spec, options(tmp_path / "cut"))
 
 
 def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
