@@ -41,6 +41,9 @@ _EXTRAS = {
     "train": ("torch", "lightning", "lightning_fabric", "safetensors", "tensorboard", "onnx", "onnxscript"),
     "pedalboard": ("pedalboard",),
     "neural": ("onnxruntime",),
+    "phase0": ("zarr", "pyarrow", "dask", "distributed", "yaml"),
+    "mimi": ("moshi", "huggingface_hub"),
+    "encodec": ("transformers",),
 }
 
 
