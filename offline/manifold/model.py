@@ -184,6 +184,18 @@ class Dynamics(nn.Module):
             out.append(self._retract(z[:, t] + self.cell_outlet(hidden)))
         return torch.stack(out, 1)
 
+    def recurred(self, z: Tensor, frames: int) -> Tensor:
+        """The recurrent unit's `frames` states after a past, its own state carried on."""
+        hidden = torch.zeros_like(z[:, 0])
+        for t in range(z.shape[1]):
+            hidden = self.cell(z[:, t], hidden)
+        state, out = z[:, -1], []
+        for _ in range(frames):
+            state = self._retract(state + self.cell_outlet(hidden))
+            hidden = self.cell(state, hidden)
+            out.append(state)
+        return torch.stack(out, 1) if out else z[:, :0]
+
     def _retract(self, s: Tensor) -> Tensor:
         return unit(s) if self.sphere else s
 
@@ -272,10 +284,13 @@ class Manifold(nn.Module):
     def rollout(self, z: Tensor, frames: int, *, window: int | None = None) -> Tensor:
         """States of the `frames` after a past [shape=(batch, length, latent)], each from the last `window` before it.
 
-        Without a window, from all before it.
+        Without a window, from all before it. The rotor's rotation and the recurrent unit's state are found
+        from the window once and carried through the gap.
         """
         if self.spec.dynamics == "rotor":
             return self._turned(z if window is None else z[:, -window:], frames)
+        if self.spec.dynamics == "residual":
+            return self.dynamics.recurred(z if window is None else z[:, -window:], frames)
         past, out, taps = z, [], self.dynamics.memory_taps()
         for _ in range(frames):
             out.append(self.dynamics.ahead(past if window is None else past[:, -window:], taps))

@@ -1,7 +1,7 @@
 """Types of the compiled core. Thread rules: every method here is for control threads."""
 
 from collections.abc import Callable
-from typing import TypedDict, TypeVar, final
+from typing import Any, TypedDict, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,6 +202,59 @@ class EsnAnalysis:
 
     def reset(self) -> None:
         """Back to the state 0."""
+
+@final
+class ManifoldStepper:
+    """A trained manifold, one frame at a time from carried state (`offline/manifold`). The GIL is free meanwhile.
+
+    A step's cost does not depend on how long the stream is; it grows at most linearly with `history_frames`, the
+    states that the dynamics look back on, which is `window` of torch's `rollout`. A recurrent unit
+    (`dynamics = "residual"`) carries a state of its own and looks back on all.
+
+    ValueError names a setting or tensor that does not fit, and a frame with NaN or Inf, which changes nothing.
+    """
+
+    def __new__(
+        cls,
+        spec: dict[str, Any],
+        tensors: dict[str, F32],
+        history_frames: int = 128,
+        predicts: bool = True,
+    ) -> ManifoldStepper:
+        """Spec: the entries of `ModelSpec`, in a dict; tensors: torch's state_dict as float32, in a dict.
+
+        predicts: a rotor finds its rotation in every frame, which `ahead` needs and rollouts do not.
+        """
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def latent(self) -> int: ...
+    @property
+    def history_frames(self) -> int: ...
+    def push(self, frames: F32) -> F32:
+        """Frames that were heard [shape=(count, channels)] -> their states [shape=(count, latent)]."""
+
+    def place(self, states: F32) -> None:
+        """States in place of frames [shape=(count, latent)]."""
+
+    def ahead(self) -> F32:
+        """The state one frame on [shape=(1, latent)]; nothing moves."""
+
+    def roll(self, count: int) -> F32:
+        """Lost frames: the states that follow [shape=(count, latent)], each fed back."""
+
+    def decode(self, states: F32) -> F32:
+        """Frames [shape=(count, channels)] of states [shape=(count, latent)], each alone."""
+
+    def step(self, frames: F32, lost: NDArray[np.bool_]) -> F32:
+        """A stream [shape=(count, channels)], some of it lost [shape=(count,)] and not looked at -> decoded states.
+
+        The encoder hears what was put in for lost frames. Lost frames before the first heard one give zeros.
+        """
+
+    def reset(self) -> None:
+        """Forgets all that was heard."""
 
 @final
 class Processor:

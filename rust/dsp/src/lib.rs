@@ -18,6 +18,7 @@ pub mod esn;
 pub mod gain;
 pub mod kuramoto;
 pub mod limiter;
+pub mod manifold;
 pub mod mix;
 
 pub use block::Block;

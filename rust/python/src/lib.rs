@@ -12,6 +12,7 @@ mod fileport;
 mod float_mode;
 mod info;
 mod inline;
+mod manifold;
 mod model;
 mod processor;
 mod stream;
@@ -37,6 +38,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<bank::OscillatorBank>()?;
     m.add_class::<bank::LookaheadBank>()?;
     m.add_class::<esn::EsnAnalysis>()?;
+    m.add_class::<manifold::ManifoldStepper>()?;
     m.add_class::<tap::Tap>()?;
     m.add_class::<worker::Worker>()?;
     Ok(())
