@@ -1,0 +1,1 @@
+"""Tier 1: is the next latent step predictable? Direction and magnitude, injection, representations, rollouts."""
