@@ -102,7 +102,7 @@ def write(
         part.mkdir(parents=True)
         _fill(part, target, manifest, model, goldens, dict(files or {}))
         read(part)
-        _swap(part, target)
+        swap(part, target)
     except OSError as e:
         if isinstance(e, PackageError):
             raise PackageError(str(e).replace(str(part), str(target))) from None
@@ -141,7 +141,7 @@ def _fill(
         made.golden(golden)  # their shapes
 
 
-def _swap(part: Path, target: Path) -> None:
+def swap(part: Path, target: Path) -> None:
     """Puts `part` where `target` is; if that fails the old one comes back."""
     if not target.exists():
         os.rename(part, target)

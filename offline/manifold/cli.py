@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ...clitools import clear_errors, say
-
-if TYPE_CHECKING:
-    from .checkpoint import Run
+from .cli_packages import Results, RunFolder, Seed, check, export, impute
 
 app = typer.Typer(
     name="manifold",
@@ -22,10 +20,7 @@ app = typer.Typer(
 Kind = Annotated[str, typer.Option(help="chords, tones, random, scattered or loops.")]
 Folder = Annotated[Path | None, typer.Option(help="Recordings, for loops.")]
 Frames = Annotated[str, typer.Option(help="What a frame of a loop is: cspace or stft.")]
-Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result.")]
 Threads = Annotated[int, typer.Option(min=0, help="torch's threads; 0: its own choice.")]
-Results = Annotated[Path, typer.Option("--results", "-r", help="Folder for pictures and JSON.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training.")]
 
 
 @app.command()
@@ -144,80 +139,6 @@ def _say_epoch(epoch: int, row: dict[str, float]) -> None:
         f"epoch {epoch}: loss {row['loss']:.4f}, held out: energy-weighted {row['held_out_energy_weighted']:.4f}, "
         f"MSE {row['held_out_mse']:.5f}{gap} ({row['seconds']:.0f} s, {row['cpu_seconds']:.0f} s of CPU)"
     )
-
-
-@app.command()
-@clear_errors
-def impute(
-    run: RunFolder,
-    input: Annotated[
-        Path | None, typer.Option("--input", "-i", help="safetensors with frames [length, channels].")
-    ] = None,
-    start: Annotated[int | None, typer.Option(min=0, help="First lost frame; by default the middle.")] = None,
-    gap: Annotated[int, typer.Option(min=1, help="Lost frames.")] = 32,
-    seed: Seed = 0,
-    results: Results = Path("results"),
-) -> None:
-    """Fills a gap: `manifold_impute.safetensors` with a picture, a JSON and channel 0 as sound.
-
-    Without an input, a held-out sequence of the model's own data is taken, and what was filled in is
-    measured against the truth, beside the baselines.
-
-    Examples
-    --------
-        cspace manifold impute runs/manifold-chords --gap 32
-
-        cspace manifold impute runs/manifold-chords --input frames.safetensors --start 100 --gap 20
-    """
-    import numpy as np
-    from safetensors.torch import save_file
-
-    from ...plugins._errors import ParameterError
-    from ...wholefile import whole, write_json
-    from . import checkpoint, metrics, plots
-    from .impute import fill
-
-    trained = checkpoint.load(run)
-    frames, clean = _sequence(trained, input, seed)
-    at = len(frames) // 2 if start is None else start
-    if at + gap > len(frames):
-        raise ParameterError(
-            f"a gap of {gap} frames from {at} passes the end; the sequence has {len(frames)} frames, so at most "
-            f"{len(frames) - at} can be lost from there"
-        )
-    lost = np.zeros(len(frames), bool)
-    lost[at : at + gap] = True
-    normalise = trained.spec.data.kind == "loops"
-    filled = fill(trained.model, frames, lost, window=trained.spec.data.length, normalise=normalise)
-    base = results / "manifold_impute"
-    about: dict[str, Any] = {"run": run.name, "start": at, "gap": gap, "frames": len(frames)}
-    others = {}
-    if clean is not None:
-        from . import baselines
-
-        history = frames[None, :at].astype(np.float64)
-        truth = clean[None].astype(np.float64)
-        ways = {name: way(history, gap) for name, way in baselines.ROWS.items()}
-        ways["manifold"] = filled[None, at : at + gap].astype(np.float64)
-        about["figures"] = {k: metrics.gap_figures(v, truth, at).to_json() for k, v in ways.items()}
-        for name in ("Burg AR", "ridge AR"):
-            other = frames.astype(np.float64)
-            other[lost] = ways[name][0]
-            others[name] = other
-        for name, row in about["figures"].items():
-            say(f"{name}: {row['snr_db']:.1f} dB, amplitude {row['amplitude_ratio']:.3f}")
-    shown = clean if clean is not None else frames
-    figure = plots.gap(shown.astype(float), filled.astype(float), lost, others, f"{run.name}: {gap} frames from {at}")
-    with whole(base.with_suffix(".png")) as part:
-        figure.savefig(part, dpi=110)
-    import torch
-
-    with whole(base.with_suffix(".safetensors")) as part:
-        save_file({"frames": torch.from_numpy(filled), "lost": torch.from_numpy(lost)}, part)
-    _sound(base.with_suffix(".wav"), filled)
-    write_json(base.with_suffix(".json"), about)
-    for suffix in (".safetensors", ".png", ".wav", ".json"):
-        say(f"written: {base.with_suffix(suffix)}")
 
 
 @app.command()
@@ -345,36 +266,5 @@ def diary(
     say(f"written: {output}")
 
 
-def _sequence(trained: Run, path: Path | None, seed: int) -> tuple[Any, Any]:
-    """Frames to fill, and the clean ones where they are known [shape=(length, channels)]."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from ...plugins._errors import FileError
-    from .data import Source
-
-    if path is not None:
-        try:
-            tensors = load_file(path)
-            return tensors["frames"].float().numpy(), None
-        except (OSError, SafetensorError) as e:
-            raise FileError(f"{path}: cannot be read: {str(e).splitlines()[0]}") from None
-        except KeyError:
-            raise FileError(f"{path}: has no tensor named frames; it has {', '.join(tensors) or 'none'}") from None
-    spec = trained.spec.data
-    if spec.kind == "loops":
-        raise FileError("the model was trained on recordings; say which frames to fill with --input")
-    batch = Source(spec).batch(1, seed, held_out=True)
-    return batch.noisy[0].numpy(), batch.clean[0].numpy()
-
-
-def _sound(path: Path, frames: Any) -> None:
-    """Channel 0 at 22,050 Hz, peak at −1 dB, as the original wrote it."""
-    import numpy as np
-
-    from ...audiofile import Writer
-
-    x = np.asarray(frames[:, :1], np.float32)
-    peak = float(np.max(np.abs(x))) or 1.0
-    with Writer(path, 22_050, 1, frames=len(x)) as out:
-        out.write(np.ascontiguousarray(x * np.float32(0.891 / peak)))
+for command in (impute, export, check):
+    app.command()(command)

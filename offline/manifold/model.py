@@ -25,6 +25,14 @@ def unit(x: Tensor) -> Tensor:
     return torch.where(norm > 1e-8, x / norm.clamp_min(1e-8), pole)
 
 
+def cayley(w: Tensor) -> Tensor:
+    """The rotation (1 + A)⁻¹ (1 − A) of A = w − wᵀ [shape=(…, d, d)]."""
+    a = w - w.transpose(-2, -1)
+    eye = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
+    turn: Tensor = torch.linalg.solve(eye + a, eye - a)
+    return turn
+
+
 class Encoder(nn.Module):
     """Frames [shape=(batch, length, channels)] -> latent before the norm [shape=(batch, length, latent)], causal."""
 
@@ -58,6 +66,8 @@ class Rotation(nn.Module):
     def __init__(self, spec: ModelSpec):
         super().__init__()
         self.kind, d = spec.rotation, spec.latent
+        #: A static rotation found once, for exports: ONNX has no solver.
+        self.kept: Tensor | None = None
         if self.kind == "static":
             self.weight = nn.Parameter(torch.zeros(d, d))
         elif self.kind != "none":
@@ -71,14 +81,18 @@ class Rotation(nn.Module):
         if self.kind == "none":
             return z
         d = z.shape[-1]
+        if self.kept is not None:
+            return z @ self.kept.transpose(1, 2)
         if self.kind == "static":
             w = self.weight[None]
         else:
             w = self.outlet(functional.relu(self.hidden(self._context(z[:, :CONTEXT_FRAMES])))).reshape(-1, d, d)
-        a = w - w.transpose(1, 2)
-        eye = torch.eye(d, dtype=z.dtype, device=z.device)
-        turn: Tensor = torch.linalg.solve(eye + a, eye - a)
-        return z @ turn.transpose(1, 2)
+        return z @ cayley(w).transpose(1, 2)
+
+    def keep(self) -> None:
+        """Finds a static rotation once and for all."""
+        if self.kind == "static":
+            self.kept = cayley(self.weight[None]).detach()
 
     def _context(self, first: Tensor) -> Tensor:
         if self.kind == "mean":
@@ -101,6 +115,8 @@ class Dynamics(nn.Module):
         self.remembers, self.couples = on in ("memory", "full"), on in ("kuramoto", "full")
         self.taps: nn.Parameter | None = None
         self.mix: nn.Parameter | None = None
+        #: The lag's rotation found once, for exports.
+        self.kept: Tensor | None = None
         zero = spec.start == "zero"
         if on == "residual":
             self.cell = nn.GRUCell(d, d)
@@ -156,7 +172,7 @@ class Dynamics(nn.Module):
         weights = torch.tril(torch.ones(length, length, dtype=z.dtype, device=z.device))
         if self.spec.divide_by_count:
             weights = weights / torch.arange(1, length + 1, dtype=z.dtype, device=z.device)[:, None]
-        return self._step(z, z, memory, weights)
+        return self.step(z, z, memory, weights)
 
     def ahead(self, past: Tensor, taps: Tensor | None = None) -> Tensor:
         """The state after the last [shape=(batch, latent)], given all states up to it [(batch, length, latent)].
@@ -174,14 +190,14 @@ class Dynamics(nn.Module):
             reach = min(length, taps.shape[1])
             memory = (past[:, -reach:] * taps[:, :reach].flip(1).transpose(0, 1)).sum(1, keepdim=True)
         weights = torch.full((1, length), 1.0 / length if self.spec.divide_by_count else 1.0, dtype=past.dtype)
-        return self._step(last, past, memory, weights.to(past.device))[:, 0]
+        return self.step(last, past, memory, weights.to(past.device))[:, 0]
 
     def _recurrent(self, z: Tensor) -> Tensor:
         hidden = torch.zeros_like(z[:, 0])
         out = []
         for t in range(z.shape[1]):
             hidden = self.cell(z[:, t], hidden)
-            out.append(self._retract(z[:, t] + self.cell_outlet(hidden)))
+            out.append(self.retract(z[:, t] + self.cell_outlet(hidden)))
         return torch.stack(out, 1)
 
     def recurred(self, z: Tensor, frames: int) -> Tensor:
@@ -191,12 +207,13 @@ class Dynamics(nn.Module):
             hidden = self.cell(z[:, t], hidden)
         state, out = z[:, -1], []
         for _ in range(frames):
-            state = self._retract(state + self.cell_outlet(hidden))
+            state = self.retract(state + self.cell_outlet(hidden))
             hidden = self.cell(state, hidden)
             out.append(state)
         return torch.stack(out, 1) if out else z[:, :0]
 
-    def _retract(self, s: Tensor) -> Tensor:
+    def retract(self, s: Tensor) -> Tensor:
+        """Back onto the sphere, if there is one."""
         return unit(s) if self.sphere else s
 
     def _velocity(self, s: Tensor, keys: Tensor, memory: Tensor, weights: Tensor) -> Tensor:
@@ -205,23 +222,27 @@ class Dynamics(nn.Module):
             if self.spec.attention == "sakaguchi":
                 pull = (torch.sin(s @ keys.transpose(1, 2) + self.alpha) * weights) @ keys
             else:  # Kuramoto on the sphere: towards the mean of the past, turned by the lag
-                eye = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
-                a = self.lag - self.lag.T
-                pull = (weights @ keys) @ torch.linalg.solve(eye + a, eye - a).T
+                turn = cayley(self.lag) if self.kept is None else self.kept
+                pull = (weights @ keys) @ turn.T
             force = force + self.coupling(pull)
         if not self.sphere:
             return force
         return force - (force * s).sum(-1, keepdim=True) * s
 
-    def _step(self, s: Tensor, keys: Tensor, memory: Tensor, weights: Tensor) -> Tensor:
+    def keep(self) -> None:
+        """Finds the lag's rotation once and for all."""
+        if self.couples and self.spec.attention == "kuramoto":
+            self.kept = cayley(self.lag).detach()
+
+    def step(self, s: Tensor, keys: Tensor, memory: Tensor, weights: Tensor) -> Tensor:
         """Runge-Kutta of order 4 over one frame, every stage back on the sphere; the past stays as it is."""
         h = 1.0 / self.spec.substeps
         for _ in range(self.spec.substeps):
             k1 = self._velocity(s, keys, memory, weights)
-            k2 = self._velocity(self._retract(s + 0.5 * h * k1), keys, memory, weights)
-            k3 = self._velocity(self._retract(s + 0.5 * h * k2), keys, memory, weights)
-            k4 = self._velocity(self._retract(s + h * k3), keys, memory, weights)
-            s = self._retract(s + (h / 6.0) * (k1 + 2.0 * k2 + 2.0 * k3 + k4))
+            k2 = self._velocity(self.retract(s + 0.5 * h * k1), keys, memory, weights)
+            k3 = self._velocity(self.retract(s + 0.5 * h * k2), keys, memory, weights)
+            k4 = self._velocity(self.retract(s + h * k3), keys, memory, weights)
+            s = self.retract(s + (h / 6.0) * (k1 + 2.0 * k2 + 2.0 * k3 + k4))
         return s
 
 
@@ -274,7 +295,7 @@ class Manifold(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """States, without noise [shape=(batch, length, latent)]."""
-        return self._place(self.encoder(self.batched(x)))
+        return self.place(self.encoder(self.batched(x)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Frames of states, each alone."""
@@ -309,7 +330,7 @@ class Manifold(nn.Module):
     def forward(self, x: Tensor) -> Passed:
         """All of it; noise along the sphere is drawn in training only."""
         raw = self.encoder(self.batched(x))
-        mean = self._place(raw)
+        mean = self.place(raw)
         latent, sigma = mean, None
         if self.spec.space == "sampled":
             sigma = functional.softplus(self.spread(raw)) + 1e-5
@@ -318,7 +339,8 @@ class Manifold(nn.Module):
         ahead = self.dynamics(latent)
         return Passed(mean, latent, sigma, ahead, self.decode(ahead), self.decode(latent))
 
-    def _place(self, raw: Tensor) -> Tensor:
+    def place(self, raw: Tensor) -> Tensor:
+        """The encoder's output as states: on the sphere, turned."""
         turned: Tensor = self.rotation(raw if self.spec.space == "euclid" else unit(raw))
         return turned
 

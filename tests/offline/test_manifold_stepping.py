@@ -189,3 +189,21 @@ def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(ValueError, match="set predicts"):
         light.ahead()
     assert unit(torch.zeros(1, 3)).tolist() == [[1.0, 0.0, 0.0]]
+
+
+@every
+@torch.no_grad()
+def test_the_module_for_onnx_is_the_same_stream(variant: str) -> None:
+    from cspace.offline.manifold.streams import Live
+
+    model = made(variant)
+    x, window = tones(model.spec.channels, 70), 32
+    lost = np.zeros(70, bool)
+    lost[[0, 1, 5, 20, 40, 41, 42, 43, 44, 45, 60, 62]] = True
+    live = Live(model, window)
+    states, out = [torch.zeros(s) for s in live.states.values()], []
+    for t in range(len(x)):
+        y, *states = live(torch.from_numpy(x[None, None, t]), *states, torch.tensor([float(lost[t])]))
+        assert [tuple(s.shape) for s in states] == list(live.states.values())
+        out.append(y[0, 0])
+    assert apart(stepper(model, window).step(x, lost), torch.stack(out)) < 1e-4
