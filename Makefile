@@ -75,7 +75,7 @@ bench: $(READY) ## Benchmarks, each against its rival in the same run
 SETTINGS ?= synthetic
 
 .PHONY: models
-models: $(OFFLINE) recordings ## Retrains the shipped models into runs/: adaptive EQ (SETTINGS=safe_eq.csv MUSIC=folder), codec
+models: $(OFFLINE) recordings ## Retrains the shipped models into runs/: adaptive EQ (SETTINGS=safe_eq.csv MUSIC=folder), codec, manifold
 	$(PY) -m cspace train eq --data $(SETTINGS) --out runs/eq
 	$(PY) -m cspace train audio-encoder --data $(SETTINGS) --eq runs/eq --out runs/adaptive-eq $(if $(MUSIC),--music $(MUSIC) --every 2)
 	@$(PY) scripts/models.py

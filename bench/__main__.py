@@ -27,6 +27,7 @@ BENCHES = {
     "adaptive_eq": ".adaptive_eq",
     "jack": ".jack_gil",
     "index": ".index",
+    "manifold": ".manifold",
     "instructions": ".instructions",
 }
 OUT = Path(__file__).parent / "out"

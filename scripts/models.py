@@ -1,10 +1,10 @@
-"""Trains the codec models that come with the package, from scratch: `make models`.
+"""Trains the codec and manifold models that come with the package, from scratch: `make models`.
 
     .venv/bin/python scripts/models.py [--install] [NAME …]
 
 The models land in runs/models/, with a line that holds their validation figures against the shipped ones;
 --install puts them in the package. Needs the recordings (`make recordings`). Each training takes some
-minutes and goes on where it was interrupted.
+minutes and goes on where it was interrupted. The manifolds need no recordings.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ DATA = ",".join([*(str(SPEECH / language) for language in ("en", "es", "fr")), *
 OPTIONS = {
     "phase96": ["--rounding", "straight"],
     "rate24": ["--rounding", "noise"],
+}
+MANIFOLDS = ROOT / "src" / "cspace" / "models" / "manifold"
+MANIFOLD_OPTIONS = {
+    "rotor": ["--kind", "random", "--preset", "rotor"],
 }
 KEPT = ("codec.safetensors", "train.json", "CARD.md", "live", "encoder", "decoder")
 
@@ -50,6 +54,26 @@ def figure(folder: Path) -> float:
     return float(min(history, key=lambda h: h["loss"])["si_snr_db"])
 
 
+def make_manifold(name: str) -> Path:
+    """The same for a manifold: its package."""
+    run, package = ROOT / "runs" / "models" / f"{name}-run", ROOT / "runs" / "models" / name
+    command = [PYTHON, "-m", "cspace", "manifold"]
+    train = [*command, "train", *MANIFOLD_OPTIONS[name], "--out", run, "--threads", "1"]
+    subprocess.run(train, check=True, cwd=ROOT)
+    subprocess.run([*command, "export", run, package, "--name", name, "--overwrite"], check=True, cwd=ROOT)
+    new, old = gap_figure(package), gap_figure(MANIFOLDS / name)
+    print(f"{name}: gap of 32 {new:.2f} dB; shipped {old:.2f} dB; apart by {abs(new - old):.2f} dB")
+    return package
+
+
+def gap_figure(folder: Path) -> float:
+    """SNR of a gap of 32 frames in dB, NaN where there is no package."""
+    record = folder / "manifold.json"
+    if not record.is_file():
+        return float("nan")
+    return float(json.loads(record.read_text(encoding="utf-8"))["metrics"]["gaps"]["32"]["manifold"]["snr_db"])
+
+
 def install(run: Path, target: Path) -> None:
     """Copies a finished run's model, replacing the one that is there."""
     part = target.with_name(f".{target.name}.part")
@@ -67,15 +91,22 @@ def install(run: Path, target: Path) -> None:
 
 def main() -> None:
     """The command."""
+    known = [*OPTIONS, *MANIFOLD_OPTIONS]
     parser = argparse.ArgumentParser(description="Trains the shipped models from scratch.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all by default: {', '.join(OPTIONS)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all by default: {', '.join(known)}")
     parser.add_argument("--install", action="store_true", help="replace the shipped models")
     found = parser.parse_args()
-    names = found.names or list(OPTIONS)
-    unknown = [n for n in names if n not in OPTIONS]
+    names = found.names or known
+    unknown = [n for n in names if n not in known]
     if unknown:
-        parser.error(f"there is no model {unknown[0]!r}; there are {', '.join(OPTIONS)}")
+        parser.error(f"there is no model {unknown[0]!r}; there are {', '.join(known)}")
     for name in names:
+        if name in MANIFOLD_OPTIONS:
+            package = make_manifold(name)
+            if found.install:
+                shutil.rmtree(MANIFOLDS / name, ignore_errors=True)
+                shutil.copytree(package, MANIFOLDS / name)
+            continue
         run = make(name)
         if found.install:
             install(run, SHIPPED / name)

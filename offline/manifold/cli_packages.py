@@ -20,7 +20,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a 
 
 @clear_errors
 def impute(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training, or a package.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, a package's, or a shipped model.")],
     input: Annotated[
         Path | None, typer.Option("--input", "-i", help="safetensors with frames [length, channels].")
     ] = None,
@@ -40,18 +40,19 @@ def impute(
     --------
         cspace manifold impute runs/manifold-chords --gap 32
 
-        cspace manifold impute models/chords --input frames.safetensors --start 100 --gap 20
+        cspace manifold impute rotor --input frames.safetensors --start 100 --gap 20
     """
     import numpy as np
     from safetensors.numpy import save_file
 
-    from ...manifoldpackage import is_package, read
+    from ...manifoldpackage import find, is_package, read
     from ...plugins._errors import ParameterError
     from ...wholefile import whole, write_json
     from . import plots
     from .impute import fill
 
     model: Manifold | Package
+    run = find(run)
     if is_package(run):
         model = read(run)
         window, normalise = model.manifest.history_frames, model.manifest.normalise
@@ -63,7 +64,7 @@ def impute(
         model, window = trained.model, trained.spec.data.length
         data = trained.spec.data.model_dump()
         normalise = data["kind"] == "loops"
-    frames, clean = _sequence(data, input, seed)
+    frames, clean, omega = _sequence(data, input, seed)
     at = len(frames) // 2 if start is None else start
     if at + gap > len(frames):
         raise ParameterError(
@@ -83,13 +84,16 @@ def impute(
         truth = clean[None].astype(np.float64)
         ways = {name: way(history, gap) for name, way in baselines.ROWS.items()}
         ways["manifold"] = filled[None, at : at + gap].astype(np.float64)
-        about["figures"] = {k: metrics.gap_figures(v, truth, at).to_json() for k, v in ways.items()}
+        about["figures"] = {k: metrics.gap_figures(v, truth, at, omega).to_json() for k, v in ways.items()}
         for name in ("Burg AR", "ridge AR"):
             other = frames.astype(np.float64)
             other[lost] = ways[name][0]
             others[name] = other
         for name, row in about["figures"].items():
-            say(f"{name}: {row['snr_db']:.1f} dB, amplitude {row['amplitude_ratio']:.3f}")
+            say(
+                f"{name}: {row['snr_db']:.1f} dB, amplitude {row['amplitude_ratio']:.3f}, "
+                f"edge {row['edge_ratio']:.2f}, frequencies off by {100.0 * row['frequency_error']:.2g} %"
+            )
     shown = clean if clean is not None else frames
     figure = plots.gap(shown.astype(float), filled.astype(float), lost, others, f"{run.name}: {gap} frames from {at}")
     with whole(base.with_suffix(".png")) as part:
@@ -134,7 +138,7 @@ def export(
 
 @clear_errors
 def check(
-    package: Annotated[Path, typer.Argument(metavar="PACKAGE", help="A package's folder.")],
+    package: Annotated[Path, typer.Argument(metavar="PACKAGE", help="A package's folder, or a shipped model.")],
 ) -> None:
     """Verifies a package and runs its goldens by Rust; leaves with 1 if they differ by more than is allowed.
 
@@ -142,11 +146,11 @@ def check(
 
     Examples
     --------
-        cspace manifold check models/rotor
+        cspace manifold check rotor
     """
-    from ...manifoldpackage import read
+    from ...manifoldpackage import find, read
 
-    found = read(package)
+    found = read(find(package))
     m, worst = found.manifest, found.worst()
     say(f"{m.name}: {m.description}")
     say(
@@ -158,8 +162,8 @@ def check(
         fail(f"{package}: Rust's steps differ from the goldens by {worst:.3g}; {m.tolerance:g} is allowed", 1)
 
 
-def _sequence(data: dict[str, Any], path: Path | None, seed: int) -> tuple[Any, Any]:
-    """Frames to fill, and the clean ones where they are known [shape=(length, channels)]."""
+def _sequence(data: dict[str, Any], path: Path | None, seed: int) -> tuple[Any, Any, Any]:
+    """Frames to fill, the clean ones where they are known [shape=(length, channels)], and their tones' frequencies."""
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -169,7 +173,7 @@ def _sequence(data: dict[str, Any], path: Path | None, seed: int) -> tuple[Any, 
     if path is not None:
         try:
             tensors = load_file(path)
-            return np.asarray(tensors["frames"], np.float32), None
+            return np.asarray(tensors["frames"], np.float32), None, None
         except (OSError, SafetensorError) as e:
             raise FileError(f"{path}: cannot be read: {str(e).splitlines()[0]}") from None
         except KeyError:
@@ -181,7 +185,7 @@ def _sequence(data: dict[str, Any], path: Path | None, seed: int) -> tuple[Any, 
     if spec.kind == "loops":
         raise FileError("the model was trained on recordings; say which frames to fill with --input")
     batch = Source(spec).batch(1, seed, held_out=True)
-    return batch.noisy[0].numpy(), batch.clean[0].numpy()
+    return batch.noisy[0].numpy(), batch.clean[0].numpy(), batch.omega
 
 
 def _sound(path: Path, frames: Any) -> None:

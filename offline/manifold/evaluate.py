@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ def gap_table(run: Run, batch: Batch, start: int, gap: int) -> dict[str, dict[st
     """One gap: the baselines and the model, row by row."""
     rows = metrics.gap_rows(batch, start, gap)
     clean = batch.clean.double().numpy()
-    rows[MODEL] = metrics.gap_figures(metrics.model_gap(run.model, batch, start, gap), clean, start)
+    rows[MODEL] = metrics.gap_figures(metrics.model_gap(run.model, batch, start, gap), clean, start, batch.omega)
     return {name: row.to_json() for name, row in rows.items()}
 
 
@@ -59,9 +60,22 @@ def lines(found: dict[str, Any]) -> list[str]:
         out += ["", "| oracle distance | RMSE |", "|---|---|"]
         out += [f"| {name} | {value:.4f} |" for name, value in found["oracle"].items()]
     gaps = found["gaps"]
-    if gaps:
-        out += ["", "| gap of | " + " | ".join(f"{g} frames" for g in gaps) + " |", "|---|" + "---|" * len(gaps)]
-        for name in next(iter(gaps.values())):
-            cells = [f"{g[name]['snr_db']:.1f} dB, amplitude {g[name]['amplitude_ratio']:.2f}" for g in gaps.values()]
-            out.append(f"| {name} | " + " | ".join(cells) + " |")
+    for title, cell in _CELLS.items():
+        rows = {name: [cell(g[name]) for g in gaps.values()] for name in next(iter(gaps.values()), {})}
+        if any(any(cells) for cells in rows.values()):
+            out += ["", f"| {title} | " + " | ".join(f"{g} frames" for g in gaps) + " |", "|---|" + "---|" * len(gaps)]
+            out += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
     return out
+
+
+def _percent(value: float | None) -> str:
+    """Empty where it is not known: NaN, or what JSON makes of it."""
+    return "" if value is None or value != value else f"{100.0 * round(value, 7):.2g} %"
+
+
+#: What is said of a gap, a table each. Older results have fewer.
+_CELLS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "gap of": lambda row: f"{row['snr_db']:.1f} dB, amplitude {row['amplitude_ratio']:.2f}",
+    "edge: first jump over the true one": lambda row: f"{row['edge_ratio']:.2f}",
+    "frequencies: median error": lambda row: _percent(row.get("frequency_error")),
+}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import baselines, losses
 from .data import Batch
+from .frequency import tone_errors
 from .model import Manifold
 
 F64 = NDArray[np.float64]
@@ -78,14 +79,20 @@ class Gap:
     amplitude_ratio: float
     #: Jump from the last known frame to the first filled one, over the true jump (rms).
     edge_ratio: float
+    #: Median over tones of how far their frequency in the gap is from the true one, 0.01 being 1 %; NaN where the
+    #: true ones are not known.
+    frequency_error: float
 
     def to_json(self) -> dict[str, float]:
         """As a table row."""
         return dict(vars(self))
 
 
-def gap_figures(filled: F64, clean: F64, start: int) -> Gap:
-    """Figures of `filled` [shape=(batch, gap, channels)] against `clean` [(batch, length, channels)] from `start`."""
+def gap_figures(filled: F64, clean: F64, start: int, omega: F64 | None = None) -> Gap:
+    """Figures of `filled` [shape=(batch, gap, channels)] against `clean` [(batch, length, channels)] from `start`.
+
+    `omega` : the tones' true frequencies in radians per frame [shape=(batch, tones)], where they are known
+    """
     truth = clean[:, start : start + filled.shape[1]]
     error, energy = np.sum((filled - truth) ** 2, axis=(1, 2)), np.sum(truth**2, axis=(1, 2))
     each = 10.0 * np.log10(np.maximum(energy, 1e-20) / np.maximum(error, 1e-20))
@@ -96,6 +103,7 @@ def gap_figures(filled: F64, clean: F64, start: int) -> Gap:
         float(np.median(each)),
         float(np.sqrt(np.mean(filled**2) / max(float(np.mean(truth**2)), 1e-20))),
         float(jump),
+        float("nan") if omega is None else float(np.median(tone_errors(filled, truth, omega))),
     )
 
 
@@ -109,10 +117,11 @@ def model_gap(model: Manifold, batch: Batch, start: int, gap: int) -> F64:
 def gap_rows(batch: Batch, start: int, gap: int) -> dict[str, Gap]:
     """All baselines on one gap; the last knows the true frequencies."""
     history, clean = _double(batch.noisy[:, :start]), _double(batch.clean)
-    rows = {name: gap_figures(fill(history, gap), clean, start) for name, fill in baselines.ROWS.items()}
+    omega = batch.omega
+    rows = {name: gap_figures(fill(history, gap), clean, start, omega) for name, fill in baselines.ROWS.items()}
     if batch.omega is not None:
         known = baselines.known_frequencies(history, gap, batch.omega)
-        rows["known frequencies"] = gap_figures(known, clean, start)
+        rows["known frequencies"] = gap_figures(known, clean, start, omega)
     return rows
 
 

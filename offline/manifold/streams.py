@@ -67,7 +67,7 @@ class Live(nn.Module):
         void = lost * (count < 0.5).to(audio.dtype)
         put_in = self.model.decode(on)
         frame = torch.where(lost[:, None] > 0.5, put_in, audio[:, 0])
-        z, heard = self._encode(frame, old)
+        z, heard = self.encode(frame, old)
         state = torch.where(lost[:, None] > 0.5, on, z)
         new = {**heard, "count": torch.clamp(count + 1.0, max=float(self.window))}
         new["past"] = torch.cat([past[:, 1:], state[:, None]], 1)
@@ -79,7 +79,8 @@ class Live(nn.Module):
         kept = [old[n] * void + new[n] * (1.0 - void) for n in self.states]
         return (out[:, None], *kept)
 
-    def _encode(self, frame: Tensor, old: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def encode(self, frame: Tensor, old: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """State of a frame [shape=(1, channels)], and the encoder's states after it."""
         encoder = self.model.encoder
         h = frame[:, :, None]
         if encoder.residual:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from . import _native
 from .modelmanifest import PackageError
+from .models import MANIFOLD as SHIPPED
 from .plugins._errors import near
 
 F32 = NDArray[np.float32]
@@ -43,7 +44,19 @@ MAX_FILE_BYTES = 1 << 28
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
-__all__ = ["FORMAT", "MANIFEST", "SCHEMA", "Manifest", "Package", "PackageError", "is_package", "parse", "read"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "SCHEMA",
+    "Manifest",
+    "Package",
+    "PackageError",
+    "find",
+    "is_package",
+    "parse",
+    "read",
+    "shipped",
+]
 
 
 @dataclass(frozen=True)
@@ -102,6 +115,17 @@ class Package:
         return float(np.abs(made - self.goldens["output"]).max(initial=0.0))
 
 
+def shipped() -> list[str]:
+    """Names of the models that come along."""
+    return sorted(p.name for p in SHIPPED.iterdir() if is_package(p)) if SHIPPED.is_dir() else []
+
+
+def find(name: str | os.PathLike[str]) -> Path:
+    """The folder of a model that comes along, by its name; any other name is a path. A folder here comes first."""
+    path = Path(name)
+    return SHIPPED / path if not path.exists() and str(path) in shipped() else path
+
+
 def is_package(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder has the manifest of one."""
     return (Path(folder) / MANIFEST).is_file()
@@ -115,7 +139,9 @@ def read(path: str | os.PathLike[str]) -> Package:
     """
     folder = Path(path)
     if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        what = (
+            "is a file, not a folder" if folder.exists() else f"there is no such folder{near(str(folder), shipped())}"
+        )
         raise PackageError(f"{folder}: {what}; a package is a folder with {MANIFEST} and {WEIGHTS}")
     try:
         text = _load(folder, MANIFEST).decode("utf-8")

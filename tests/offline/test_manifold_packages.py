@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cspace.cli import app
-from cspace.manifoldpackage import GOLDENS, MANIFEST, WEIGHTS, Package, PackageError, read
+from cspace.manifoldpackage import GOLDENS, MANIFEST, WEIGHTS, Package, PackageError, find, read, shipped
 
 torch = pytest.importorskip("torch")
 
@@ -272,3 +272,41 @@ def test_the_streaming_package_is_hosted_and_does_as_rusts_steps(kind: str, tmp_
     assert np.abs(np.stack(made) - package.goldens["output"]).max() < 1e-4
     rust = package.stepper().step(package.goldens["frames"], package.goldens["lost"] > 0.5)
     assert np.abs(np.stack(made) - rust).max() < 1e-4
+
+
+# ---- what comes along -------------------------------------------------------------------------
+
+
+def test_the_shipped_model_is_small_verified_and_runs_everywhere() -> None:
+    from cspace.export import parity
+    from cspace.modelpackage import read as read_stream
+
+    assert shipped() == ["rotor"]
+    for name in shipped():
+        package = read(find(name))
+        assert package.worst() <= package.manifest.tolerance <= 1e-4
+        assert sum(p.stat().st_size for p in package.folder.rglob("*") if p.is_file()) < 1_000_000
+        assert package.manifest.training["command"] in (package.folder / "CARD.md").read_text(encoding="utf-8")
+        stream = read_stream(package.folder / "live")
+        assert stream.manifest.extra["weights_sha256"] == package.manifest.files[WEIGHTS]
+        assert all(row.ok for row in parity.check(stream))
+    with pytest.raises(PackageError, match="did you mean 'rotor'"):
+        read(find("roter"))
+
+
+def test_the_shipped_rotor_fills_gaps_better_than_ridge_regression_does() -> None:
+    from cspace.offline.manifold import metrics
+    from cspace.offline.manifold.data import Source
+
+    package = read(find("rotor"))
+    batch = Source(DataSpec(kind="random")).batch(24, 41, held_out=True)
+    clean, start = batch.clean.double().numpy(), 64
+    for gap in (16, 64):
+        lost = np.zeros(start + gap, bool)
+        lost[start:] = True
+        made = [fill(package, x[: start + gap].numpy(), lost)[start:] for x in batch.noisy]
+        ours = metrics.gap_figures(np.stack(made).astype(np.float64), clean, start, batch.omega)
+        ridge = metrics.gap_rows(batch, start, gap)["ridge AR"]
+        assert ours.snr_db > ridge.snr_db + 2.0
+        assert 0.98 < ours.amplitude_ratio < 1.02
+        assert ours.frequency_error < 2e-3

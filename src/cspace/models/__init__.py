@@ -6,3 +6,5 @@ from pathlib import Path
 
 #: Codec models: a folder each, with `codec.safetensors` and the packages `live`, `encoder` and `decoder`.
 CODEC = Path(__file__).parent / "codec"
+#: Manifolds: a package each, with its streaming form `live` inside.
+MANIFOLD = Path(__file__).parent / "manifold"
