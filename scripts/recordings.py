@@ -3,8 +3,12 @@
 Downloads the packages (no root needed, nothing is installed), unpacks them, turns the G.722 prompts
 of Asterisk into 16 kHz FLAC, and leaves:
 
-    data/recordings/speech/{en,es,fr,it,ru}/*.flac     five speakers
+    data/recordings/speech/{en,es,fr,it,ru}/*.flac     five languages, four speakers: en and es are both Allison Smith
     data/recordings/music/{wesnoth,planetblupi}/*.ogg
+    data/voices/<voice>/*.flac                         seven more: telephone prompts, and the two fish of fillets-ng
+    data/voices/speakers.csv                           who speaks what, for `cspace phase0`
+
+The further voices lie apart, since studies of all of data/recordings have stated their figures without them.
 
 What is there already is kept. The recordings are free (see each package's copyright file) and are
 not part of this repository.
@@ -19,8 +23,23 @@ import tempfile
 from pathlib import Path
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "recordings"
+VOICE_DATA = DATA.parent / "voices"
 SPEECH = {lang: f"asterisk-core-sounds-{lang}-g722" for lang in ("en", "es", "fr", "it", "ru")}
 MUSIC = {"wesnoth": "wesnoth-1.16-music", "planetblupi": "planetblupi-music-ogg"}
+#: Further voices: package, pattern of its files. The prompts are telephone recordings (8 kHz); the small fish (m) and
+#: the large one (v) have the same actor through all levels, by their file names.
+VOICES = {
+    "fr-armelle": ("asterisk-prompt-fr-armelle", "*.gsm"),
+    "es-co": ("asterisk-prompt-es-co", "*.gsm"),
+    "it-menardi": ("asterisk-prompt-it-menardi-wav", "*.wav"),
+    "cs-m": ("fillets-ng-data-cs", "*-m-*.ogg"),
+    "cs-v": ("fillets-ng-data-cs", "*-v-*.ogg"),
+    "nl-m": ("fillets-ng-data-nl", "*-m-*.ogg"),
+    "nl-v": ("fillets-ng-data-nl", "*-v-*.ogg"),
+}
+#: By the copyright files of asterisk-core-sounds: the Spanish prompts have no credit of their own beside the English.
+PERSONS = {"en": "allison-smith", "es": "allison-smith", "fr": "june-wallack", "it": "carlo-flora", "ru": "maxim-topal"}
+SHORTEST_SECONDS = 1.0
 SHORTEST_BYTES = 8_000  # 1 s of G.722
 
 
@@ -43,6 +62,54 @@ def decode_g722(source: Path, target: Path) -> None:
     with av.open(str(source), format="g722") as file:
         x = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
     sf.write(target, x.astype(np.int16), 16_000)
+
+
+def decode(source: Path, target: Path) -> None:
+    """Any other file to FLAC at its own rate, if it is not too short."""
+    import av
+    import numpy as np
+    import soundfile as sf
+
+    if source.suffix == ".gsm":  # 33 bytes to 160 samples at 8 kHz, without a header
+        with av.open(str(source), format="gsm") as file:
+            x = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)]).astype(np.int16)
+        rate = 8_000
+    else:
+        x, rate = sf.read(source, dtype="int16")
+    if len(x) >= SHORTEST_SECONDS * rate:
+        sf.write(target, x, rate)
+
+
+def voices() -> None:
+    """The further voices."""
+    for name, (package, pattern) in VOICES.items():
+        folder = VOICE_DATA / name
+        if folder.is_dir():
+            continue
+        with tempfile.TemporaryDirectory() as tmp:
+            unpack(package, Path(tmp))
+            part = folder.with_name(f".{name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            for file in sorted(Path(tmp, "root").rglob(pattern)):
+                decode(
+                    file,
+                    part
+                    / f"{file.parent.parent.name if package.startswith('f') else file.parent.name}-{file.stem}.flac",
+                )
+            part.rename(folder)
+        print(f"{folder.relative_to(DATA.parents[1])}: {len(list(folder.iterdir()))} files")
+
+
+def who_speaks() -> None:
+    """The table of speakers."""
+    folders = {DATA / "speech" / k: v for k, v in PERSONS.items()} | {VOICE_DATA / k: k for k in VOICES}
+    lines = ["audio_path,speaker_id"]
+    for folder, person in folders.items():
+        where = folder.relative_to(DATA.parent).as_posix()
+        lines += [f"../{where}/{p.name},{person}" for p in sorted(folder.glob("*.flac"))]
+    (VOICE_DATA / "speakers.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"data/voices/speakers.csv: {len(lines) - 1} files of {len(set(folders.values()))} speakers")
 
 
 def main() -> None:
@@ -76,6 +143,8 @@ def main() -> None:
                 shutil.copyfile(ogg, part / ogg.name)
             part.rename(folder)
         print(f"{folder.relative_to(DATA.parents[1])}: {len(list(folder.iterdir()))} files")
+    voices()
+    who_speaks()
 
 
 if __name__ == "__main__":

@@ -108,7 +108,9 @@ def _csv(path: Path) -> list[tuple[str, str, Path]]:
             for row in rows:
                 if not row["audio_path"] or not row["speaker_id"]:
                     raise FileError(f"{path}: line {rows.line_num} has no audio_path or no speaker_id")
-                name = row.get("utterance_id") or Path(row["audio_path"]).with_suffix("").as_posix()
+                name = row.get("utterance_id") or "/".join(
+                    part for part in Path(row["audio_path"]).with_suffix("").parts if part not in ("..", "/")
+                )
                 out.append((name, row["speaker_id"], path.parent / row["audio_path"]))
     except FileError:
         raise

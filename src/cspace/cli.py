@@ -25,6 +25,7 @@ from .offline.index.cli import app as index_app
 from .offline.ksom.cli import app as ksom_app
 from .offline.lab.cli import app as lab_app
 from .offline.manifold.cli import app as manifold_app
+from .offline.phase0.cli import app as phase0_app
 from .offline.train_cli import app as train_app
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ app.add_typer(index_app)
 app.add_typer(train_app)
 app.add_typer(codec_app)
 app.add_typer(manifold_app)
+app.add_typer(phase0_app)
 
 
 # ---- root ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class OurCodec(AudioEncoder):
         folder = named if (named / "encoder").is_dir() else CODEC / settings.codec.model
         package: Any = read(folder / "encoder")
         self._runner = Runner(package)
+        self._lock = Lock()  # the runner holds the state of one stream
         m = package.manifest
         self.info = EncoderInfo(
             "codec",
@@ -43,5 +45,6 @@ class OurCodec(AudioEncoder):
         hop = self.info.hop
         filled = np.zeros((1, -(-len(samples) // hop) * hop), np.float32)
         filled[0, : len(samples)] = samples
-        self._runner.reset()
-        return self._runner.run(filled).reshape(-1, hop)
+        with self._lock:
+            self._runner.reset()
+            return self._runner.run(filled).reshape(-1, hop)

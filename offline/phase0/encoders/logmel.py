@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,7 @@ class Logmel(AudioEncoder):
             "frames": n,
             "explained": float(values[::-1][: self.info.dim].sum() / values.sum()),
             "speakers": sorted({u.speaker_id for u in utterances}),
+            "utterances": fingerprint([u.utterance_id for u in utterances]),
         }
         with whole(self._file) as part:
             part.write_bytes(save({"axes": np.ascontiguousarray(top), "mean": mean}, {"about": json.dumps(about)}))
@@ -118,13 +120,24 @@ class Logmel(AudioEncoder):
 
 def fitted_speakers(folder: Path) -> list[str] | None:
     """Whom the PCA in a folder was fitted to; None if there is none. Raises FileError."""
+    about = _about(folder)
+    return None if about is None else [str(s) for s in about["speakers"]]
+
+
+def fitted_utterances(folder: Path) -> str | None:
+    """A hash of the utterances it was fitted to. Raises FileError."""
+    about = _about(folder)
+    return None if about is None else str(about["utterances"])
+
+
+def _about(folder: Path) -> dict[str, Any] | None:
     path = folder / FILE
     if not path.is_file():
         return None
     try:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            about = json.loads(json.loads(file.read(size))["__metadata__"]["about"])
-        return [str(s) for s in about["speakers"]]
-    except (OSError, ValueError, KeyError) as e:
+            about: dict[str, Any] = json.loads(json.loads(file.read(size))["__metadata__"]["about"])
+        return {"speakers": about["speakers"], "utterances": about["utterances"]}
+    except (OSError, ValueError, KeyError, TypeError) as e:
         raise FileError(f"{path}: does not say whom it was fitted to: {e}") from None
