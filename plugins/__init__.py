@@ -16,6 +16,7 @@ from .cspace import CSpace
 from .eq import Eq
 from .esn import Esn
 from .gain import Gain
+from .heal import Heal
 from .kuramoto import Kuramoto
 from .limiter import Limiter
 from .mix import Mix
@@ -30,6 +31,7 @@ __all__ = [
     "Eq",
     "Esn",
     "Gain",
+    "Heal",
     "HostedPlugin",
     "Kuramoto",
     "Limiter",

@@ -16,6 +16,7 @@ pub mod cspace;
 pub mod eq;
 pub mod esn;
 pub mod gain;
+pub mod heal;
 pub mod kuramoto;
 pub mod limiter;
 pub mod manifold;

@@ -10,6 +10,7 @@ const MAKERS: &[(&Info, Make)] = &[
     (&crate::cspace::INFO, || Box::new(crate::cspace::CSpace::new())),
     (&crate::eq::INFO, || Box::new(crate::eq::Eq::new())),
     (&crate::kuramoto::INFO, || Box::new(crate::kuramoto::Kuramoto::new())),
+    (&crate::heal::INFO, || Box::new(crate::heal::Heal::new())),
     (&crate::gain::INFO, || Box::new(crate::gain::Gain::new())),
     (&crate::mix::INFO, || Box::new(crate::mix::Mix::new())),
     (&crate::limiter::INFO, || Box::new(crate::limiter::Limiter::new())),
