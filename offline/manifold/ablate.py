@@ -11,10 +11,14 @@ from ...plugins._errors import ParameterError
 from . import metrics
 from .data import Source
 from .spec import RunSpec
-from .train import HELD_OUT, HELD_OUT_SEED, train
+from .train import HELD_OUT, HELD_OUT_SEED, evaluate, train
 
 #: Terms that every row has: none.
-_NONE: dict[str, float] = dict.fromkeys(("spectral", "rollout", "mse", "oracle", "original", "entropy"), 0.0)
+_NONE: dict[str, float] = {
+    **dict.fromkeys(("spectral", "rollout", "mse", "oracle", "original", "entropy"), 0.0),
+    **dict.fromkeys(("rollout_mse", "reconstruction", "consistency", "rollout_consistency"), 0.0),
+    "oracle_rise": 1.0,
+}
 _BOTH = {**_NONE, "mse": 1.0, "original": 1.0}
 _ENERGY = {**_NONE, "mse": 2.0, "spectral": 1.0}
 _EUCLID = {"space": "euclid", "dynamics": "identity"}
@@ -50,12 +54,17 @@ LADDER: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "rollout": ("long, with the loss of a rollout", {}, {**_ENERGY, "rollout": 1.0}),
     "manifold": ("rollout, with the oracle", {}, {**_ENERGY, "rollout": 1.0, "oracle": 10.0}),
     "manifold, Euclid": ("manifold off the sphere", {"space": "euclid"}, {**_ENERGY, "rollout": 1.0, "oracle": 10.0}),
+    "muon": ("manifold, the encoder by Muon", {}, {**_ENERGY, "rollout": 1.0, "oracle": 10.0}),
+    "preset": ("all as `cspace manifold train` has it for chords, with Muon", {}, {}),
     "rotor": (
         "manifold with the rotor in place of memory and coupling",
         {"dynamics": "rotor"},
         {**_ENERGY, "rollout": 1.0, "oracle": 10.0},
     ),
 }
+
+#: Rungs that are not trained by AdamW alone.
+TRAIN: dict[str, dict[str, Any]] = {name: {"optimiser": "muon", "muon_rate": 5.0} for name in ("muon", "preset")}
 
 #: Figures of the table, as they are named in a training's log.
 FIGURES = (
@@ -78,7 +87,7 @@ def row_spec(name: str, base: RunSpec, seed: int) -> RunSpec:
     table = base.model_dump()
     table["model"] |= model
     table["loss"] |= loss
-    table["train"] |= {"seed": seed}
+    table["train"] |= {"optimiser": "adamw", **TRAIN.get(name, {}), "seed": seed}
     return RunSpec.model_validate(table)
 
 
@@ -95,7 +104,8 @@ def ladder(
         runs = []
         for seed in seeds:
             try:
-                last = train(row_spec(name, base, seed), source=source, label=f"{name}, seed {seed}").history[-1]
+                run = train(row_spec(name, base, seed), source=source, label=f"{name}, seed {seed}")
+                last = run.history[-1] | evaluate(run.model, source, run.spec, seed=HELD_OUT_SEED)
             except ParameterError:  # the loss is not finite: a finding, not the end of the table
                 last = {}
             runs.append({key: last[key] for key in FIGURES if key in last})
@@ -122,13 +132,13 @@ def lines(found: dict[str, Any]) -> list[str]:
     """The ladder as Markdown, baselines first."""
     out = [
         "| row | energy-weighted | original's loss | MSE | oracle after 16 | gap of 16, dB | latent rank | "
-        "gradient of dynamics |",
-        "|---|---|---|---|---|---|---|---|",
+        "latent entropy | gradient of encoder | of dynamics |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in found["one_frame_ahead"].items():
-        out.append(f"| {name} | {row['energy_weighted']:.3f} | {row['original']:.3f} | {row['mse']:.4f} | | | | |")
+        out.append(f"| {name} | {row['energy_weighted']:.3f} | {row['original']:.3f} | {row['mse']:.4f} | | | | | | |")
     for name, row in found["gap_16"].items():
-        out.append(f"| {name} | | | | | {row['snr_db']:.1f} | | |")
+        out.append(f"| {name} | | | | | {row['snr_db']:.1f} | | | | |")
     for name, row in found["rungs"].items():
         mean, spread = row["mean"], row["spread"]
 
@@ -142,6 +152,8 @@ def lines(found: dict[str, Any]) -> list[str]:
             cell("oracle_rmse_settled", 3),
             cell("gap_16_snr_db", 1),
             cell("latent_rank", 1),
+            cell("latent_entropy", 2),
+            cell("gradient_encoder", 2),
             cell("gradient_dynamics", 2),
         )
         lost = f" ({row['diverged']} of {len(row['runs'])} runs diverged)" if row["diverged"] else ""

@@ -5,7 +5,8 @@ Each takes histories float64 [shape=(batch, frames, channels)] and gives what fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,19 +186,37 @@ def bayes_chords(noisy: F64, noise: float) -> F64:
 
     No model can do better in mean square; its spectral distances are the floors to compare with.
     """
-    from itertools import permutations
+    chords = _chords(*noisy.shape[1:])
+    return np.stack([np.einsum("kt,ktc->tc", belief, chords[:, 1:]) for belief in _beliefs(noisy, noise, chords)])
 
+
+def bayes_oracle(noisy: F64, noise: float, order: str) -> F64:
+    """The exact causal estimate of the oracle of `chords` data [shape=(batch, length − 1, 6)], at unit norm.
+
+    The belief's mean, put on the sphere, is the point of least mean squared distance: the encoder's floor.
+    `order` as in `DataSpec.oracle_order`.
+    """
+    phase = np.linspace(0.0, 4.0 * np.pi, noisy.shape[1])[:-1, None]
+    tones = [sorted(c) if order == "lowest" else c for c in permutations(TONES, 3)]
+    states = np.stack([np.stack([np.sin(phase * c), np.cos(phase * c)], axis=2).reshape(-1, 6) for c in tones])
+    beliefs = _beliefs(noisy, noise, _chords(*noisy.shape[1:]))
+    mean = np.stack([np.einsum("kt,ktd->td", belief, states) for belief in beliefs])
+    return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=2, keepdims=True), 1e-12), np.float64)
+
+
+def _chords(length: int, channels: int) -> F64:
+    """All 60 chords [shape=(60, length, channels)], in the order of `permutations(TONES, 3)`."""
     from .data import AMPLITUDES
 
-    batch, length, channels = noisy.shape
     t = np.linspace(0.0, 4.0 * np.pi, length)
     phase = 2.0 * np.pi * np.arange(channels) / channels
     tone = {f: np.sin(f * t[:, None] + phase) for f in TONES}
-    chords = np.stack([sum(a * tone[f] for a, f in zip(AMPLITUDES, c, strict=True)) for c in permutations(TONES, 3)])
-    out = np.zeros((batch, length - 1, channels))
-    for x, y in zip(noisy, out, strict=True):
+    return np.stack([sum(a * tone[f] for a, f in zip(AMPLITUDES, c, strict=True)) for c in permutations(TONES, 3)])
+
+
+def _beliefs(noisy: F64, noise: float, chords: F64) -> Iterator[F64]:
+    """Of each sequence, how probable each chord is by the frames up to t [shape=(chords, length − 1)]."""
+    for x in noisy:
         misfit = np.cumsum(np.sum((x[None] - chords) ** 2, axis=2), axis=1)[:, :-1] / (2.0 * max(noise, 1e-6) ** 2)
         belief = np.exp(-(misfit - misfit.min(axis=0)))
-        belief /= belief.sum(axis=0)
-        y[:] = np.einsum("kt,ktc->tc", belief, chords[:, 1:])
-    return out
+        yield belief / belief.sum(axis=0)

@@ -178,7 +178,7 @@ def ablate(
         if name not in study.LADDER:
             raise ParameterError(f"--rows has {name!r}{near(name, study.LADDER)}; rungs are {', '.join(study.LADDER)}")
     size = {"channels": channels, "length": length}
-    base = settings.run_spec(kind, None, None, "cspace", oracle_order="loudest", **size)
+    base = settings.run_spec(kind, None, None, "cspace", **size)
     base = settings.replaced(base, "train", {"epochs": epochs, "steps": steps, "batch": batch})
 
     def tell(name: str, seed: int, row: dict[str, float]) -> None:

@@ -31,7 +31,10 @@ def table(run: Run, source: Source, *, size: int = HELD_OUT, gaps: tuple[int, ..
     found: dict[str, Any] = {"one_frame_ahead": ahead, "latent": metrics.latent_figures(run.model, batch)}
     if batch.oracle is not None and passed.mean.shape[2] >= batch.oracle.shape[2]:
         z, oracle = passed.mean, batch.oracle[:, :-1]
-        found["oracle"] = metrics.oracle_rows(oracle, z.shape[2]) | {
+        found["oracle"] = metrics.oracle_rows(oracle, z.shape[2])
+        if spec.kind == "chords":
+            found["oracle"] |= metrics.bayes_oracle_rows(batch, spec.noise, spec.oracle_order, z.shape[2])
+        found["oracle"] |= {
             MODEL: metrics.procrustes_rmse(z, oracle),
             f"{MODEL}, after {metrics.SETTLED_FRAMES} frames": metrics.procrustes_rmse(
                 z, oracle, metrics.SETTLED_FRAMES

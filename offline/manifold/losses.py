@@ -85,13 +85,16 @@ def terms(model: Manifold, batch: Batch, passed: Passed, spec: LossSpec, start: 
         out["spectral"] = spectral(passed.prediction, x_next, spec.phase)
     if spec.mse:
         out["mse"] = (passed.prediction - x_next).square().mean()
-    if spec.rollout or spec.rollout_mse:
-        rolled = model.decode(model.rollout(passed.latent[:, :start], spec.rollout_frames))
-        target = batch.clean[:, start : start + spec.rollout_frames]
+    if spec.rollout or spec.rollout_mse or spec.rollout_consistency:
+        end = start + spec.rollout_frames
+        states = model.rollout(passed.latent[:, :start], spec.rollout_frames)
+        rolled, target = model.decode(states), batch.clean[:, start:end]
         if spec.rollout:
             out["rollout"] = spectral(rolled, target, spec.phase)
         if spec.rollout_mse:
             out["rollout_mse"] = (rolled - target).square().mean()
+        if spec.rollout_consistency:
+            out["rollout_consistency"] = (states - passed.mean[:, start:end].detach()).square().sum(-1).mean()
     if spec.reconstruction:
         out["reconstruction"] = (passed.reconstruction - x_now).square().mean()
     if spec.consistency:

@@ -68,6 +68,18 @@ def oracle_rows(oracle: Tensor, latent: int, seed: int = 0) -> dict[str, float]:
     return {"random points": procrustes_rmse(points, oracle), "constant": procrustes_rmse(constant, oracle)}
 
 
+def bayes_oracle_rows(batch: Batch, noise: float, order: str, latent: int) -> dict[str, float]:
+    """Oracle distance of the exact causal estimate on chords: what is left is what the noise hides."""
+    if batch.oracle is None:
+        return {}
+    found = torch.from_numpy(baselines.bayes_oracle(_double(batch.noisy), noise, order))
+    z, oracle, name = losses.oracle_target(found, latent), batch.oracle[:, :-1], "exact Bayes (floor)"
+    return {
+        name: procrustes_rmse(z, oracle),
+        f"{name}, after {SETTLED_FRAMES} frames": procrustes_rmse(z, oracle, SETTLED_FRAMES),
+    }
+
+
 @dataclass
 class Gap:
     """A filled gap against the truth, over a batch."""

@@ -13,6 +13,8 @@ from ...plugins._errors import AudioError
 from . import fractional, rotor
 from .spec import ModelSpec
 
+#: Rows of the attention that are computed at a time: keys after a block's last row are left out.
+ATTENTION_ROWS = 32
 #: Frames that a context-dependent rotation is computed from: the first ones, so that no frame sees its future.
 CONTEXT_FRAMES = 16
 
@@ -220,7 +222,7 @@ class Dynamics(nn.Module):
         force = memory
         if self.couples:
             if self.spec.attention == "sakaguchi":
-                pull = (torch.sin(s @ keys.transpose(1, 2) + self.alpha) * weights) @ keys
+                pull = self._sakaguchi(s, keys, weights)
             else:  # Kuramoto on the sphere: towards the mean of the past, turned by the lag
                 turn = cayley(self.lag) if self.kept is None else self.kept
                 pull = (weights @ keys) @ turn.T
@@ -233,6 +235,17 @@ class Dynamics(nn.Module):
         """Finds the lag's rotation once and for all."""
         if self.couples and self.spec.attention == "kuramoto":
             self.kept = cayley(self.lag).detach()
+
+    def _sakaguchi(self, s: Tensor, keys: Tensor, weights: Tensor) -> Tensor:
+        """Σ_j weights[i, j] sin(<s_i, k_j> + alpha) k_j; of a whole sequence in blocks, without the zeros of most."""
+        rows = s.shape[1]
+        out = []
+        for first in range(0, rows, ATTENTION_ROWS):
+            last = min(first + ATTENTION_ROWS, rows)
+            seen = keys[:, : last if rows == keys.shape[1] else None]
+            angle = s[:, first:last] @ seen.transpose(1, 2) + self.alpha
+            out.append((torch.sin(angle) * weights[first:last, : seen.shape[1]]) @ seen)
+        return out[0] if len(out) == 1 else torch.cat(out, 1)
 
     def step(self, s: Tensor, keys: Tensor, memory: Tensor, weights: Tensor) -> Tensor:
         """Runge-Kutta of order 4 over one frame, every stage back on the sphere; the past stays as it is."""

@@ -33,7 +33,7 @@ def sequences(noisy: F64, clean: F64, title: str) -> Figure:
 
 def curves(history: list[dict[str, float]], title: str) -> Figure:
     """Every term of the loss, and the held-out figures, over epochs."""
-    figure = Figure(figsize=(10.0, 4.0), layout="constrained")
+    figure = Figure(figsize=(12.0, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = np.arange(1, len(history) + 1)
     aside = ("step", "seconds", "cpu_seconds", "loss", "norm_error", "latent_rank", "latent_entropy")
@@ -50,7 +50,7 @@ def curves(history: list[dict[str, float]], title: str) -> Figure:
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
         if axis.get_lines():
-            axis.legend(fontsize=8)
+            axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     figure.suptitle(title)
     return figure
 

@@ -113,7 +113,11 @@ class LossSpec(_Spec):
     reconstruction: float = Field(0.0, ge=0.0)
     #: The state that the dynamics give for the next frame against the encoder's (defect 10).
     consistency: float = Field(0.0, ge=0.0)
+    #: The same for every state of the rollout, so that it may go on for longer than it was trained to.
+    rollout_consistency: float = Field(0.0, ge=0.0)
     oracle: float = Field(3.0, ge=0.0)
+    #: What the oracle's weight is multiplied by at the last step, linear over the steps; 1: as it is.
+    oracle_rise: float = Field(1.0, ge=0.0, le=1000.0)
     gram: float = Field(0.0, ge=0.0)
     #: The original's: every bin the same weight; with entropy of the latent spectrum.
     original: float = Field(0.0, ge=0.0)
@@ -132,7 +136,10 @@ class TrainSpec(_Spec):
     steps: int = Field(280, ge=1, le=1_000_000)
     batch: int = Field(32, ge=1, le=4096)
     learning_rate: float = Field(3e-3, gt=0.0, le=1.0)
-    schedule: Literal["onecycle", "constant"] = "onecycle"
+    schedule: Literal["onecycle", "linear", "constant"] = "onecycle"
+    #: `muon`: orthogonal updates for the encoder's convolutions at `muon_rate` times the rate, AdamW for the rest.
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    muon_rate: float = Field(3.0, gt=0.0, le=1000.0)
     seed: int = Field(0, ge=0)
 
 
@@ -148,7 +155,8 @@ class RunSpec(_Spec):
     def _check(self) -> RunSpec:
         if self.data.channels != self.model.channels:
             raise ValueError(f"data has {self.data.channels} channels, the model {self.model.channels}")
-        if self.loss.rollout_frames + 16 > self.data.length - 1 and self.loss.rollout + self.loss.rollout_mse > 0.0:
+        rolled = self.loss.rollout + self.loss.rollout_mse + self.loss.rollout_consistency
+        if self.loss.rollout_frames + 16 > self.data.length - 1 and rolled > 0.0:
             raise ValueError(
                 f"rollout_frames is {self.loss.rollout_frames}; with sequences of {self.data.length} frames "
                 f"at most {self.data.length - 17} can be asked for"
@@ -167,8 +175,20 @@ def preset(name: str, **data: object) -> RunSpec:
     if name == "manifold":
         order = "lowest" if data.get("kind", "chords") == "chords" else "loudest"
         d = DataSpec.model_validate({**DataSpec().model_dump(), "oracle_order": order, **data})
-        loss = LossSpec() if d.tones else LossSpec(oracle=0.0)
-        return RunSpec(data=d, model=ModelSpec(channels=d.channels), loss=loss)
+        loss = LossSpec(
+            oracle=3.0 if d.tones else 0.0,
+            oracle_rise=6.0,
+            rollout_mse=4.0,
+            reconstruction=0.5,
+            consistency=2.0,
+            rollout_consistency=3.0,
+        )
+        return RunSpec(
+            data=d,
+            model=ModelSpec(channels=d.channels),
+            loss=loss,
+            train=TrainSpec(batch=64, optimiser="muon", muon_rate=5.0),
+        )
     if name == "rotor":
         d = DataSpec.model_validate({**DataSpec(kind="random", oracle_order="loudest").model_dump(), **data})
         return RunSpec(

@@ -15,22 +15,35 @@ from . import checkpoint, losses, metrics
 from .checkpoint import Run
 from .data import Source
 from .model import Manifold
-from .spec import RunSpec, TrainSpec
+from .optimiser import Optimiser
+from .spec import LossSpec, RunSpec, TrainSpec
 
-#: Evaluation batch: its size and seed; never trained on.
-HELD_OUT, HELD_OUT_SEED = 64, 977
+#: Batches never trained on: their size, the seed of the one that every epoch is logged with, by which settings may be
+#: chosen, and the seed of the one that tables of results are made with, by which nothing is chosen.
+HELD_OUT, VALIDATION_SEED, HELD_OUT_SEED = 64, 971, 977
 
 
 def learning_rate(step: int, total: int, spec: TrainSpec) -> float:
-    """One cycle: up by half a cosine over the first 30 % from 1/25, down to 1/10000 of that (Smith 2018)."""
+    """The rate of a step, by the schedule.
+
+    One cycle: up by half a cosine over the first 30 % from 1/25, down to 1/10000 of that (Smith 2018). Linear: straight
+    up over the first 10 %, straight down to nothing, so that most of the steps are taken while it falls.
+    """
     if spec.schedule == "constant":
         return spec.learning_rate
+    if spec.schedule == "linear":
+        return spec.learning_rate * min((step + 1) / max(1.0, 0.1 * total), (total - step) / (0.9 * total))
     rise = max(1, round(0.3 * total))
     low, end = spec.learning_rate / 25.0, spec.learning_rate / 250_000.0
     if step < rise:
         return low + (spec.learning_rate - low) * 0.5 * (1.0 - math.cos(math.pi * step / rise))
     share = (step - rise) / max(1, total - rise)
     return end + (spec.learning_rate - end) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def weights_at(spec: LossSpec, share: float) -> LossSpec:
+    """The weights when this share of the steps is done: the oracle's rises, all others stay."""
+    return spec.model_copy(update={"oracle": spec.oracle * (1.0 + (spec.oracle_rise - 1.0) * share)})
 
 
 def train(
@@ -52,9 +65,9 @@ def train(
     if out is not None and resume and (out / checkpoint.STATE).exists():
         run = _resumed(out, spec)
     model, total = run.model, spec.train.epochs * spec.train.steps
-    optimiser = torch.optim.AdamW(model.parameters(), lr=spec.train.learning_rate, weight_decay=1e-4)
+    optimiser = Optimiser(model, spec.train)
     if run.slots:
-        optimiser.load_state_dict({"state": run.slots, "param_groups": optimiser.state_dict()["param_groups"]})
+        optimiser.load(run.slots)
     began, worked = time.monotonic(), time.process_time()
     with progress() as bar:
         task = bar.add_task(label, total=total, completed=run.step)
@@ -65,7 +78,7 @@ def train(
                 "cpu_seconds": time.process_time() - worked,
             }
             run.history.append(row)
-            run.slots = optimiser.state_dict()["state"]
+            run.slots = optimiser.slots
             if out is not None:
                 checkpoint.save(out, run)
             if on_epoch is not None:
@@ -93,33 +106,29 @@ def _resumed(out: Path, spec: RunSpec) -> Run:
     return Run(spec, found.model, found.step, found.history, found.slots)
 
 
-def _epoch(
-    run: Run, source: Source, optimiser: torch.optim.Optimizer, advance: Callable[[], object]
-) -> dict[str, float]:
+def _epoch(run: Run, source: Source, optimiser: Optimiser, advance: Callable[[], object]) -> dict[str, float]:
     """One epoch; means of the terms and of the gradient's norm by module."""
     spec, model = run.spec, run.model
     sums: dict[str, float] = {}
     total = spec.train.epochs * spec.train.steps
     model.train()
     for _ in range(spec.train.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(run.step, total, spec.train)
         seed = spec.train.seed * 1_000_003 + run.step
         torch.manual_seed(seed)
         batch = source.batch(spec.train.batch, seed)
         last = spec.data.length - 1 - spec.loss.rollout_frames
         start = int(torch.randint(min(16, max(1, last)), max(2, last + 1), (1,)))
         found = losses.terms(model, batch, model(batch.noisy[:, :-1]), spec.loss, start)
-        loss = losses.total(found, spec.loss)
+        loss = losses.total(found, weights_at(spec.loss, run.step / total))
         if not bool(torch.isfinite(loss)):
             raise ParameterError(
                 f"the loss is {float(loss.detach())} at step {run.step}; try a smaller --learning-rate"
             )
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norms = {f"gradient_{name}": _norm(part) for name, part in model.named_children()}
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimiser.step(learning_rate(run.step, total, spec.train))
         run.step += 1
         logged = {k: float(v.detach()) for k, v in {"loss": loss, **found}.items()} | norms
         for key, value in logged.items():
@@ -134,10 +143,12 @@ def _norm(part: torch.nn.Module) -> float:
 
 
 @torch.no_grad()
-def evaluate(model: Manifold, source: Source, spec: RunSpec, *, size: int = HELD_OUT) -> dict[str, float]:
+def evaluate(
+    model: Manifold, source: Source, spec: RunSpec, *, size: int = HELD_OUT, seed: int = VALIDATION_SEED
+) -> dict[str, float]:
     """Figures on sequences never trained on, without sampling noise."""
     model.eval()
-    batch = source.batch(size, HELD_OUT_SEED, held_out=True)
+    batch = source.batch(size, seed, held_out=True)
     passed = model(batch.noisy[:, :-1])
     found = {f"held_out_{k}": v for k, v in metrics.one_ahead(passed.prediction, batch).items()}
     if batch.oracle is not None:

@@ -22,8 +22,9 @@ from cspace.offline.manifold.checkpoint import STATE, WEIGHTS, load  # noqa: E40
 from cspace.offline.manifold.data import AMPLITUDES, Source  # noqa: E402
 from cspace.offline.manifold.impute import fill  # noqa: E402
 from cspace.offline.manifold.model import Manifold, sample, unit  # noqa: E402
+from cspace.offline.manifold.optimiser import orthogonal  # noqa: E402
 from cspace.offline.manifold.spec import DataSpec, LossSpec, ModelSpec, RunSpec, TrainSpec, preset  # noqa: E402
-from cspace.offline.manifold.train import train  # noqa: E402
+from cspace.offline.manifold.train import train, weights_at  # noqa: E402
 
 SMALL = {"width": 8, "layers": 2, "latent": 7, "decoder_width": 8, "memory_taps": 5}
 DYNAMICS = ("identity", "residual", "memory", "kuramoto", "full", "rotor")
@@ -40,12 +41,12 @@ def model(**more: object) -> Manifold:
     return made.eval()
 
 
-def run_spec(**train_with: int) -> RunSpec:
+def run_spec(**train_with: int | str) -> RunSpec:
     return RunSpec(
         data=DataSpec(channels=4, length=40),
         model=ModelSpec.model_validate({"channels": 4, **SMALL}),
         loss=LossSpec(rollout_frames=4),
-        train=TrainSpec(**{"epochs": 1, "steps": 3, "batch": 4, **train_with}),
+        train=TrainSpec.model_validate({"epochs": 1, "steps": 3, "batch": 4, **train_with}),
     )
 
 
@@ -193,8 +194,10 @@ def test_every_switch_takes_part_in_training() -> None:
     batch = Source(DataSpec(channels=4, length=24)).batch(2, 0)
     spec = LossSpec(
         **dict.fromkeys(
-            ("rollout_mse", "reconstruction", "consistency", "gram", "original", "entropy", "kl", "fractional"), 0.5
+            ("rollout_mse", "reconstruction", "consistency", "rollout_consistency", "gram", "original", "entropy"), 0.5
         ),
+        kl=0.5,
+        fractional=0.5,
         rollout_frames=3,
     )
     m = model(space="sampled", rotation="covariance").train()
@@ -206,6 +209,7 @@ def test_every_switch_takes_part_in_training() -> None:
         "rollout_mse",
         "reconstruction",
         "consistency",
+        "rollout_consistency",
         "oracle",
         "gram",
         "original",
@@ -243,6 +247,19 @@ def test_bayes_is_below_every_other_predictor() -> None:
     best = rows.pop("exact Bayes (floor)")
     assert all(best["mse"] < r["mse"] and best["energy_weighted"] < r["energy_weighted"] for r in rows.values())
     assert rows["zero"]["mse"] == pytest.approx(0.656, abs=0.02)
+
+
+@pytest.mark.parametrize("order", ["lowest", "loudest"])
+def test_the_exact_estimate_of_the_oracle_is_the_floor_and_soon_at_zero(order: str) -> None:
+    batch = Source(DataSpec(length=64, oracle_order=order)).batch(16, 1, held_out=True)
+    rows = metrics.bayes_oracle_rows(batch, 0.1, order, 21)
+    # With 64 channels a chord is known after a few frames, in whichever order its tones stand.
+    assert 0.0 < rows["exact Bayes (floor)"] < 0.02
+    assert rows["exact Bayes (floor), after 16 frames"] < 1e-3
+    assert (
+        metrics.bayes_oracle_rows(batch, 0.1, "loudest" if order == "lowest" else "lowest", 21)["exact Bayes (floor)"]
+        > 10.0 * rows["exact Bayes (floor)"]
+    )
 
 
 def test_oracle_distance_ignores_rotation_and_knows_chance() -> None:
@@ -324,22 +341,39 @@ def test_sequences_that_do_not_fit_are_said() -> None:
 # ---- training and commands --------------------------------------------------------------------
 
 
-def test_a_training_that_was_stopped_gives_the_same_model(tmp_path: Path) -> None:
-    whole = train(run_spec(epochs=2), tmp_path / "whole")
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_a_training_that_was_stopped_gives_the_same_model(tmp_path: Path, optimiser: str) -> None:
+    whole = train(run_spec(epochs=2, optimiser=optimiser), tmp_path / "whole")
     stopped = tmp_path / "stopped"
 
     def stop(epoch: int, row: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(run_spec(epochs=2), stopped, on_epoch=stop)
+        train(run_spec(epochs=2, optimiser=optimiser), stopped, on_epoch=stop)
     assert load(stopped).step == 3
-    again = train(run_spec(epochs=2), stopped)
+    again = train(run_spec(epochs=2, optimiser=optimiser), stopped)
     for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(a, b)
     assert sorted(p.name for p in stopped.iterdir()) == sorted((STATE, WEIGHTS))
     with pytest.raises(FileError, match=r"train\.seed is 1, was 0"):
-        train(run_spec(epochs=2, seed=1), stopped)
+        train(run_spec(epochs=2, optimiser=optimiser, seed=1), stopped)
+
+
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12), (9, 9)])
+def test_muon_moves_every_direction_about_equally(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    u, _, vh = torch.linalg.svd(torch.randn(*shape), full_matrices=False)
+    # A hundredfold spread of singular values comes to within the band of the quintic, the vectors stay.
+    found = u.T @ orthogonal(u @ torch.diag(torch.logspace(0, -2, min(shape))) @ vh) @ vh.T
+    assert torch.all((found.diagonal() > 0.5) & (found.diagonal() < 1.3))
+    assert float((found - torch.diag(found.diagonal())).abs().max()) < 1e-3
+
+
+def test_the_oracles_weight_rises_alone() -> None:
+    loss = LossSpec(oracle=2.0, oracle_rise=6.0)
+    assert [weights_at(loss, share).oracle for share in (0.0, 0.5, 1.0)] == [2.0, 7.0, 12.0]
+    assert weights_at(loss, 0.7).model_copy(update={"oracle": 2.0}) == loss
 
 
 def test_damaged_and_torn_trainings_are_refused(tmp_path: Path) -> None:
