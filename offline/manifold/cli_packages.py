@@ -131,6 +131,8 @@ def export(
     except ValueError:
         note(f"{table}: is no JSON; the figures are measured again")
         figures = None
+    if onnx:
+        say("the streaming ONNX package takes up to a minute; --no-onnx leaves it out")
     made = packages.export(trained, out, name=name or out.name, table=figures, onnx=onnx, overwrite=overwrite)
     say(f"{made.manifest.name}: Rust's steps equal torch's goldens to {made.worst():.2g}")
     say(f"written: {out}")

@@ -175,15 +175,10 @@ def command(run: Run) -> str:
             like = preset(name, kind=spec.data.kind, folder=spec.data.folder, frames=spec.data.frames)
         except ValueError:
             continue
-        if like.model_copy(update={"train": train}) != spec or (
-            train.learning_rate != like.train.learning_rate or train.schedule != like.train.schedule
-        ):
+        asked = {option: getattr(train, option) for option in ("epochs", "steps", "batch", "seed")}
+        if like.model_copy(update={"train": like.train.model_copy(update=asked)}) != spec:
             continue
-        said = [
-            f" --{option} {getattr(train, option)}"
-            for option in ("epochs", "steps", "batch", "seed")
-            if getattr(train, option) != getattr(like.train, option)
-        ]
+        said = [f" --{option} {value}" for option, value in asked.items() if value != getattr(like.train, option)]
         return f"cspace manifold train --kind {spec.data.kind} --preset {name}{folder}{''.join(said)}"
     return ""
 
@@ -208,8 +203,8 @@ def card(manifest: Manifest, weights: int, onnx: bool) -> str:
         "",
         f"Data: `{data['kind']}`" + (f" of `{data['folder']}`" if data.get("folder") else ", made by code") + f", "
         f"{data['length']} frames, noise {data['noise']:g}; held-out sequences kept for the figures. "
-        f"{train['epochs']} epochs of {train['steps']} steps of {train['batch']} sequences, AdamW "
-        f"{train['learning_rate']:g}, {train['schedule']}, seed {train['seed']}.",
+        f"{train['epochs']} epochs of {train['steps']} steps of {train['batch']} sequences, "
+        f"{train.get('optimiser', 'adamw')} {train['learning_rate']:g}, {train['schedule']}, seed {train['seed']}.",
         "",
     ]
     said = manifest.training.get("command")

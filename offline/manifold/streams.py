@@ -109,9 +109,9 @@ class Live(nn.Module):
             reach = self.taps.shape[1]
             memory = (past[:, -reach:] * self.taps.flip(1).transpose(0, 1)).sum(1, keepdim=True)
         # Places that no state has filled yet hold zeros, and a zero key pulls nowhere.
-        weights = torch.ones(1, 1, past.shape[1])
+        weights = torch.ones(1, past.shape[1])
         if self.model.spec.divide_by_count:
-            weights = weights / old["count"].clamp(min=1.0)[:, None, None]
+            weights = weights / old["count"].clamp(min=1.0)[:, None]
         return dynamics.step(last[:, None], past, memory, weights)[:, 0], {}
 
     def _rolled(self, old: dict[str, Tensor], lost: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
