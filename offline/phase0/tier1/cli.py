@@ -130,9 +130,12 @@ def _model(
     """The model to go on from, checked against the latents."""
     from ....plugins._errors import ParameterError
     from . import checkpoint
+    from .experiments import units
 
     path = checkpoint_file or checkpoint.final(out / run_id / "exp1", "vmf", lag)
-    model, found, m, _ = checkpoint.load_final(path)
+    model, found, m, about = checkpoint.load_final(path)
+    if about.get("units") != units(data.spec):
+        raise ParameterError(f"{path}: was trained with {about.get('units')}; give these data settings")
     if m.dim != data.corpus.dim or model.window != window:
         raise ParameterError(
             f"{path}: is for {model.window} frames of {m.dim} values; these are {window} of {data.corpus.dim}: "
@@ -335,6 +338,30 @@ def collect(out: Out = Path("runs/tier1")) -> None:
     rows = rows_of(out)
     for path in write(out, rows):
         say(f"written: {path}")
+
+
+@app.command()
+@clear_errors
+def page(
+    docs: Annotated[Path, typer.Argument(help="The page whose tier1 sections are written.")],
+    out: Out = Path("runs/tier1"),
+    images: Annotated[Path | None, typer.Option(help="Also copy the pictures into this folder.")] = None,
+) -> None:
+    """Writes the figures of all finished runs, beside the published ones, into the sections of a page.
+
+    Examples
+    --------
+        cspace phase0 tier1 page docs/phase0-tier1.md --out runs/tier1 --images docs/images
+    """
+    from ...lab.markdown import put_section
+    from . import page as study
+
+    for name, text in study.sections(out).items():
+        put_section(docs, name, text)
+        say(f"written: {docs}, section {name}")
+    if images is not None:
+        for path in study.copy_pictures(out, images):
+            say(f"written: {path}")
 
 
 @app.command()

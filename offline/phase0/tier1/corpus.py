@@ -12,7 +12,7 @@ from ....plugins._errors import ParameterError
 from ..splits import Splits, read_splits
 from ..store import LatentStore
 from .moments import Moments, moments
-from .rows import Corpus, Rows, Utterance, choose, grouped, median_energy
+from .rows import Cached, Corpus, Rows, Scaled, Utterance, choose, grouped, median_energy
 from .spec import DataSpec
 
 #: Rows of the train split the moments are taken from, at most.
@@ -43,6 +43,8 @@ class Data:
     spec: DataSpec
     train: Rows
     eval: Rows
+    #: Held-out utterances of train speakers: what is gained there but not in `eval` does not pass to other voices.
+    holdout: Rows | None
     moments: Moments
     energy_median: float | None
 
@@ -65,10 +67,19 @@ def data_of(corpus: Corpus, splits: Splits, spec: DataSpec) -> Data:
     seen = grouped(corpus, spec)
     median = median_energy(seen, splits.fit) if spec.slice == "high_energy" else None
     train = choose(seen, splits.fit, spec, cap=spec.max_samples, seed=spec.seed, energy_median=median)
-    held = choose(
-        seen, splits.eval_utterances, spec, cap=spec.max_eval_samples, seed=spec.seed + 1, energy_median=median
-    )
-    return Data(seen, splits, spec, train, held, moments_of(train, spec.seed), median)
+    m = moments_of(train, spec.seed)
+    if spec.scale == "steps":
+        seen = Cached(Scaled(seen, np.maximum(m.dx_sd, 1e-6 * m.dx_sd.max())), spec.cache_mib)
+        train = Rows(seen, train.window, train.lag, train.utterance, train.t)
+        m = moments_of(train, spec.seed)
+
+    def held_out(ids: list[str]) -> Rows:
+        return choose(seen, ids, spec, cap=spec.max_eval_samples, seed=spec.seed + 1, energy_median=median)
+
+    least = max(spec.window + max(1, *spec.lags) + 1, spec.min_utterance_s * seen.frame_rate_hz)
+    kept = [u.id for u in seen.utterances if u.frames >= least and u.id in set(splits.holdout)]
+    holdout = held_out(kept) if kept and spec.slice != "high_energy" else None
+    return Data(seen, splits, spec, train, held_out(splits.eval_utterances), holdout, m, median)
 
 
 def moments_of(rows: Rows, seed: int) -> Moments:

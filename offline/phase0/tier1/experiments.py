@@ -59,6 +59,7 @@ def about(data: Data) -> dict[str, Any]:
         "window_s": data.spec.window / data.corpus.frame_rate_hz,
         "slice": data.spec.slice,
         "group": data.spec.group,
+        "scale": data.spec.scale,
         "train_rows": len(data.train),
         "eval_rows": len(data.eval),
         "train_speakers": len(data.splits.train_speakers),
@@ -95,14 +96,22 @@ def train(run: RunFolder, data: Data, kind: str, lag: int, fabric: Any, beside: 
         label=name,
         log=run.log,
     )
-    checkpoint.save_final(path, model, lag, data.moments, history=history)
+    checkpoint.save_final(path, model, lag, data.moments, history=history, units=units(data.spec))
     return model
 
 
+def units(spec: DataSpec) -> dict[str, Any]:
+    """What frames a model was trained on: it can be used on no others."""
+    return {"group": spec.group, "group_by": spec.group_by, "scale": spec.scale}
+
+
 def judged(model: Model, data: Data, lag: int, spec: Tier1Spec, beside: dict[str, Baseline]) -> dict[str, Any]:
-    """Figures on evaluation rows, and on a part of the train rows."""
+    """Figures on a part of the train rows, on held-out utterances of train speakers, and on evaluation rows."""
     found: dict[str, Any] = {}
-    for split, rows in (("train", part_of(data.train, _TRAIN_SCORED, spec.data.seed)), ("eval", data.eval)):
+    splits = {"train": part_of(data.train, _TRAIN_SCORED, spec.data.seed), "holdout": data.holdout, "eval": data.eval}
+    for split, rows in splits.items():
+        if rows is None:
+            continue
         seen = rows.with_lag(lag)
         scores = score(model, seen, beside, data.moments)
         found[split] = summary(scores, seen)
@@ -242,7 +251,9 @@ def rollout(run: RunFolder, data: Data, start: Model, lag: int, m: Moments) -> d
             label="rollout",
             log=run.log,
         )
-        checkpoint.save_final(path, model, lag, m, history=history, ln_sigma_above=r.ln_sigma_above)
+        checkpoint.save_final(
+            path, model, lag, m, history=history, ln_sigma_above=r.ln_sigma_above, units=units(data.spec)
+        )
     metrics: dict[str, Any] = {"data": about(data), "lag": lag}
     table: list[dict[str, Any]] = []
     steps: list[dict[str, Any]] = []

@@ -121,6 +121,20 @@ class Grouped:
         return (blocks.reshape(n, -1) if self.by == "stack" else blocks.mean(1)), np.sqrt(power)
 
 
+class Scaled:
+    """A corpus whose dimensions are divided by these numbers [D]; energies stay."""
+
+    def __init__(self, corpus: Corpus, by: NDArray[np.float64]):
+        self.corpus, self.by = corpus, by.astype(np.float32)
+        self.name, self.dim, self.frame_rate_hz = corpus.name, corpus.dim, corpus.frame_rate_hz
+        self.utterances = corpus.utterances
+
+    def read(self, utterance_id: str) -> tuple[Float, Float]:
+        """Scaled frames and the energies."""
+        x, energy = self.corpus.read(utterance_id)
+        return x / self.by, energy
+
+
 def grouped(corpus: Corpus, spec: DataSpec) -> Corpus:
     """The corpus as the settings want it seen, its last-read utterances kept."""
     seen: Corpus = Grouped(corpus, spec.group, spec.group_by) if spec.group > 1 else corpus

@@ -27,6 +27,9 @@ class DataSpec(_Spec):
     #: Frames put together into one, by `group_by`: their mean, or one behind the other.
     group: int = Field(1, ge=1, le=4096)
     group_by: Literal["mean", "stack"] = "mean"
+    #: Units of the latents: their own, or each dimension divided by the sd of its train steps. dNLL does not change
+    #: with the units by itself, but a vMF has no other means to know that some dimensions move more than others.
+    scale: Literal["none", "steps"] = "none"
     #: Rows from which the shuffle draws; also how many utterances are open at a time.
     shuffle_rows: int = Field(8192, ge=1)
     #: Utterances kept in memory, MiB.
