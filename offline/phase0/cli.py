@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...clitools import clear_errors, progress, say
+from .tier1.cli import app as tier1_app
 
 if TYPE_CHECKING:
     from .config import Phase0Config
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Has the motion of codec latents structure a lookup could reuse? Exit code 0: yes, 1: no, 2: wrong input.",
 )
+app.add_typer(tier1_app)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings (YAML); without it, the defaults.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run, over the settings'.")]

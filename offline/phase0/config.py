@@ -186,7 +186,7 @@ def load_config(path: Path | None = None, **changes: Any) -> Phase0Config:
     `changes` go over the file's: `encoder__name="mimi"` sets encoder.name. Raises ConfigError naming file, key,
     value and what is allowed.
     """
-    data = {} if path is None else _read_yaml(path)
+    data = {} if path is None else read_yaml(path)
     for key, value in changes.items():
         table: Any = data
         *outer, last = key.split("__")
@@ -198,7 +198,8 @@ def load_config(path: Path | None = None, **changes: Any) -> Phase0Config:
     return parse(Phase0Config, data, "settings" if path is None else str(path))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The table in a YAML file. Raises ConfigError."""
     import yaml
 
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import ConfigError, parse
-from ..config import _read_yaml as read_yaml
+from ..config import read_yaml
 from .spec import Tier1Spec
 
 
