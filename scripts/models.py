@@ -28,6 +28,7 @@ OPTIONS = {
 MANIFOLDS = ROOT / "src" / "cspace" / "models" / "manifold"
 MANIFOLD_OPTIONS = {
     "rotor": ["--kind", "random", "--preset", "rotor"],
+    "chords": ["--kind", "chords"],
 }
 KEPT = ("codec.safetensors", "train.json", "CARD.md", "live", "encoder", "decoder")
 
