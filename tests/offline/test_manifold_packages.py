@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cspace.cli import app
@@ -327,3 +330,23 @@ def test_a_shipped_model_fills_gaps_better_than_its_best_baseline(
         assert 0.95 < ours.edge_ratio < 1.05
     # In the gap of 64: 16 frames hold a quarter of a turn of the lowest chord tone.
     assert ours.frequency_error < frequency_error
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3)
+) | st.dictionaries(st.text(max_size=3), st.integers(), max_size=2)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_manifest_does_worse_than_a_clear_error(data: st.DataObject, folder: Path, tmp_path: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    table = data.draw(st.sampled_from([manifest, manifest["spec"], manifest["tensors"], manifest["files"]]))
+    table[data.draw(st.sampled_from(sorted(table)))] = data.draw(ODD)
+    at = tmp_path / "odd"
+    at.mkdir(exist_ok=True)
+    for file in folder.iterdir():
+        (at / file.name).write_bytes(file.read_bytes())
+    (at / MANIFEST).write_text(json.dumps(manifest))
+    with contextlib.suppress(PackageError):
+        read(at).worst()
