@@ -141,6 +141,7 @@ def export(
 @clear_errors
 def check(
     package: Annotated[Path, typer.Argument(metavar="PACKAGE", help="A package's folder, or a shipped model.")],
+    alone: Annotated[int, typer.Option(min=0, max=10_000_000, help="Frames to go on for alone, to see it hold.")] = 0,
 ) -> None:
     """Verifies a package and runs its goldens by Rust; leaves with 1 if they differ by more than is allowed.
 
@@ -148,7 +149,7 @@ def check(
 
     Examples
     --------
-        cspace manifold check rotor
+        cspace manifold check rotor --alone 100000
     """
     from ...manifoldpackage import find, read
 
@@ -160,6 +161,12 @@ def check(
         f"licence {m.licence}"
     )
     say(f"  goldens: largest difference {worst:.2g}, allowed {m.tolerance:g}")
+    if alone:
+        held = found.alone(alone)
+        say(
+            f"  alone for {alone} frames: rms {held['rms']:.3f} at first, {held['rms_end']:.3f} at the end; states off "
+            f"length 1 by {held['norm_error']:.1g} at most"
+        )
     if not worst <= m.tolerance:
         fail(f"{package}: Rust's steps differ from the goldens by {worst:.3g}; {m.tolerance:g} is allowed", 1)
 

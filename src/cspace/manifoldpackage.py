@@ -114,6 +114,25 @@ class Package:
         made = self.stepper().step(self.goldens["frames"], self.goldens["lost"] > 0.5)
         return float(np.abs(made - self.goldens["output"]).max(initial=0.0))
 
+    def alone(self, frames: int, block: int = 128) -> dict[str, float]:
+        """How the model holds out on its own for `frames` after the goldens' frames, all heard.
+
+        norm_error : largest distance of a state's length from 1
+        rms : of the first `block` frames it makes
+        rms_end : of the last `block`
+        """
+        stepper = self.stepper()
+        stepper.push(self.goldens["frames"])
+        error, first, last = 0.0, np.zeros((0, self.channels), np.float32), np.zeros((0, self.channels), np.float32)
+        for done in range(0, frames, block):
+            z = stepper.roll(min(block, frames - done))
+            error = max(error, float(np.abs(np.linalg.norm(z.astype(np.float64), axis=1) - 1.0).max()))
+            made = stepper.decode(z)
+            first = made if done == 0 else first
+            last = np.concatenate([last, made])[-block:]
+        rms, rms_end = (float(np.sqrt(np.mean(y.astype(np.float64) ** 2))) for y in (first, last))
+        return {"norm_error": error, "rms": rms, "rms_end": rms_end}
+
 
 def shipped() -> list[str]:
     """Names of the models that come along."""

@@ -228,9 +228,13 @@ def test_export_check_and_impute_from_the_command_line(tmp_path: Path) -> None:
     assert code == 0, text
     assert "figures are measured again" in text
     assert "zero" in read(out).manifest.metrics["gaps"]["16"]
-    code, text = invoke("check", out)
+    code, text = invoke("check", out, "--alone", 3000)
     assert code == 0, text
     assert "looks back on 40 frames" in text
+    assert "alone for 3000 frames" in text
+    held = read(out).alone(300)
+    assert held["norm_error"] < 1e-5
+    assert held["rms"] > 0.0
     code, text = invoke("impute", out, "--gap", 8, "-r", tmp_path / "rust")
     assert code == 0, text
     code, text = invoke("impute", trained, "--gap", 8, "-r", tmp_path / "torch")
@@ -298,6 +302,7 @@ def test_the_shipped_model_is_small_verified_and_runs_everywhere() -> None:
         package = read(find(name))
         assert package.worst() <= package.manifest.tolerance <= 1e-4
         assert sum(p.stat().st_size for p in package.folder.rglob("*") if p.is_file()) < 1_000_000
+        assert package.alone(20_000)["norm_error"] <= 1e-5
         assert package.manifest.training["command"] in (package.folder / "CARD.md").read_text(encoding="utf-8")
         stream = read_stream(package.folder / "live")
         assert stream.manifest.extra["weights_sha256"] == package.manifest.files[WEIGHTS]
