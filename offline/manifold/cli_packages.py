@@ -45,14 +45,16 @@ def impute(
     import numpy as np
     from safetensors.numpy import save_file
 
-    from ...manifoldpackage import find, is_package, read
-    from ...plugins._errors import ParameterError
+    from ...manifoldpackage import find, is_package, read, shipped
+    from ...plugins._errors import FileError, ParameterError
     from ...wholefile import whole, write_json
     from . import plots
     from .impute import fill
 
     model: Manifold | Package
     run = find(run)
+    if not run.exists():
+        raise FileError(f"{run}: there is no such folder; models that come along are {', '.join(shipped())}")
     if is_package(run):
         model = read(run)
         window, normalise = model.manifest.history_frames, model.manifest.normalise

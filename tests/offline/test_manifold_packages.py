@@ -245,6 +245,9 @@ def test_export_check_and_impute_from_the_command_line(tmp_path: Path) -> None:
     code, text = invoke("check", out)
     assert code == 2
     assert "is not the file" in text
+    code, text = invoke("impute", tmp_path / "none")
+    assert code == 2
+    assert "models that come along are chords, rotor" in " ".join(text.split())
     code, text = invoke("export", trained, trained, "--no-onnx")
     assert code == 2
     assert "exists already" in text
