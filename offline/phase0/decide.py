@@ -121,7 +121,7 @@ def _warnings(
             f"{speakers['train']} training and {speakers['eval']} evaluation speakers are few: an interval over so few "
             "is wide, and one odd voice can turn the transfer either way"
         )
-    for c in cells:
+    for c in (c for c in cells if c["condition"] != "random"):
         for s, halves in c["slices"].items():
             for split, half in halves.items():
                 if split != "degradation" and 0 < half["n"] < FEW_ROWS * half["clusters"]:
@@ -148,9 +148,10 @@ def _summary(config: Phase0Config, info: EncoderInfo, first: list[dict[str, Any]
     limit, shared_limit = config.decision.max_vr, config.decision.max_transfer_vr
     if ok:
         what = "the key predicts the next step, and one rule serves all speakers (type 2)"
-    elif _or_inf(own) < limit and _or_inf(shared) >= shared_limit:
+    elif _or_inf(train["vr_debiased"]) < limit and _or_inf(shared) >= shared_limit:
         what = (
-            "the key predicts the next step within speakers (type 1), but the rule does not transfer to others (type 2)"
+            "the key predicts the next step of speakers it was learned from (type 1), but the rule does not transfer "
+            "to others (type 2)"
         )
     elif _or_inf(own) < limit:
         what = "the key predicts the next step, but another check fails"

@@ -20,7 +20,7 @@ def draw(folder: Path, cells: list[dict[str, Any]], title: str) -> list[Path]:
     first = [c for c in cells if c["lag"] == lag and "clusters" in c]
     out = []
     for name in NAMES:
-        figure = Figure(figsize=(7.5, 4.4), layout="constrained")
+        figure = Figure(figsize=(7.5, 2.9 if name == "cluster_means" else 4.4), layout="constrained")
         figure.suptitle(f"{title}, lag {lag}", fontsize=10)
         globals()[f"_{name}"](figure, first)
         with whole(folder / f"{name}.png") as part:
@@ -75,9 +75,9 @@ def _cluster_means(figure: Figure, cells: list[dict[str, Any]]) -> None:
         axes.axvline(0, color="black", lw=0.5)
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         axes.set_title(c["condition"], fontsize=9)
-        axes.set_xlabel("1st axis of the mean steps [sd]", fontsize=8)
         axes.tick_params(labelsize=7)
     grid[0].set_ylabel("2nd axis [sd]", fontsize=8)
+    figure.supxlabel("1st axis of the clusters' mean steps [sd of all steps]", fontsize=8)
     if not cells:
         _nothing(grid[0], "no cluster is large enough")
 

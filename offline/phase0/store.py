@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import shutil
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -35,7 +34,8 @@ F64 = NDArray[np.float64]
 GROUPS, INDEX, ABOUT = "latents.zarr", "latents_index.parquet", "store.json"
 #: How far the frames of an utterance may be from its length: Hz, and frames for short ones.
 RATE_TOLERANCE_HZ, FRAME_TOLERANCE = 0.5, 1.0
-CACHE_BYTES = 192 << 20
+#: Latents that are kept. What was read first stays: passes over everything would find the latest ones gone each time.
+CACHE_BYTES = 384 << 20
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class LatentStore:
     def __init__(self, folder: str | os.PathLike[str], info: EncoderInfo):
         self.folder = Path(folder)
         self.info = info
-        self._cache: OrderedDict[str, Latents] = OrderedDict()
+        self._cache: dict[str, Latents] = {}
         self._held = 0
         self._lock = Lock()
 
@@ -174,16 +174,12 @@ class LatentStore:
         """
         with self._lock:
             if utterance_id in self._cache:
-                self._cache.move_to_end(utterance_id)
                 return self._cache[utterance_id]
         found = self._read(utterance_id)
-        size = found.x.nbytes
         with self._lock:
-            if utterance_id not in self._cache and size <= CACHE_BYTES:
+            if utterance_id not in self._cache and self._held + found.x.nbytes <= CACHE_BYTES:
                 self._cache[utterance_id] = found
-                self._held += size
-                while self._held > CACHE_BYTES:
-                    self._held -= self._cache.popitem(last=False)[1].x.nbytes
+                self._held += found.x.nbytes
         return found
 
     def _read(self, utterance_id: str) -> Latents:

@@ -166,7 +166,7 @@ def test_a_rule_of_each_speakers_own_fails_on_transfer_and_says_so(tmp_path: Pat
     decision = run(config(tmp_path, encoder__synthetic__rule="private", lags=[1], fit__vq64_clusters=128))
     best = cell(tmp_path, decision["best_condition"], 1)
     assert decision["pass"] is False
-    assert "within speakers (type 1), but the rule does not transfer" in decision["summary"]
+    assert "learned from (type 1), but the rule does not transfer to others (type 2)" in decision["summary"]
     assert best["train"]["vr_debiased"] < 0.6
     assert best["eval"]["vr_debiased"] < 0.6  # with means of their own: what the original took for transfer
     assert best["eval"]["transfer_vr"] > 1.0
