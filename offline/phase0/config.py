@@ -21,11 +21,13 @@ class DataSettings(_Settings):
 
     `librispeech`: speaker/chapter/*.flac below `path`. `folder`: one sub-folder of `path` per speaker.
     `csv`: a file with the columns audio_path, speaker_id and, if wanted, utterance_id; paths are relative
-    to the file. `synthetic`: the encoder of that name makes everything, nothing is read.
+    to the file. `auto`: whichever of the three `path` looks like. `synthetic`: the encoder of that name makes
+    everything, nothing is read. One person must have one speaker_id: data/recordings/speech has one in two folders.
     """
 
-    kind: Literal["librispeech", "folder", "csv", "synthetic"] = "folder"
-    path: Path = Path("data/recordings/speech")
+    kind: Literal["auto", "librispeech", "folder", "csv", "synthetic"] = "auto"
+    #: By default the table that `make recordings` writes.
+    path: Path = Path("data/voices/speakers.csv")
     #: Shorter utterances are left out [s].
     min_seconds: float = Field(3.0, ge=0.0, le=3600.0)
     #: At most so many utterances of each speaker, drawn by the seed; null: all.

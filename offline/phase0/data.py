@@ -42,9 +42,11 @@ def prepare(config: Phase0Config) -> Prepared:
 
     Raises FileError or AudioError for data that cannot be used: unreadable files, no speakers, ids that occur twice.
     """
-    kind = config.data.kind
+    kind: str = config.data.kind
     if kind == "synthetic":
         return Prepared(_synthetic(config), [])
+    if kind == "auto":
+        kind = _looks_like(config.data.path)
     found = {"librispeech": _librispeech, "folder": _folder, "csv": _csv}[kind](config.data.path)
     twice = [name for name, count in Counter(f[0] for f in found).items() if count > 1]
     if twice:
@@ -68,6 +70,18 @@ def prepare(config: Phase0Config) -> Prepared:
     if not utterances:
         raise AudioError(f"{config.data.path}: no utterance is left ({'; '.join(left_out)})")
     return Prepared(sorted(utterances, key=lambda u: u.utterance_id), left_out)
+
+
+def _looks_like(path: Path) -> str:
+    if path.suffix.lower() == ".csv":
+        return "csv"
+    if not path.is_dir():
+        raise FileError(
+            f"{path}: is neither a folder of recordings nor a .csv; `make recordings` makes the default one"
+        )
+    first = audio_files(path)[0]
+    speaker, _, rest = first.stem.partition("-")
+    return "librispeech" if rest and first.suffix == ".flac" and first.parent.parent.name == speaker else "folder"
 
 
 def _librispeech(root: Path) -> list[tuple[str, str, Path]]:

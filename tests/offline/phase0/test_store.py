@@ -187,11 +187,12 @@ def test_the_three_layouts_of_data(tmp_path: Path) -> None:
         ("84-121-0002", "84"),
     ]
     assert got.left_out == ["1 of 4 utterances are shorter than 3 s"]
-    folder = load_config(None, data__path=str(libri))
+    assert prepare(load_config(None, data__path=str(libri))).utterances == got.utterances  # found by its looks
+    folder = load_config(None, data__kind="folder", data__path=str(libri))
     assert prepare(folder).utterances[0].utterance_id == "1993/5/1993-5-0000"
     table = tmp_path / "all.csv"
     table.write_text("speaker_id,audio_path\nanna,libri/84/121/84-121-0001.flac\nben,libri/1993/5/1993-5-0000.flac\n")
-    listed = prepare(load_config(None, data__kind="csv", data__path=str(table)))
+    listed = prepare(load_config(None, data__path=str(table)))
     assert [(u.speaker_id, u.duration_sec) for u in listed.utterances] == [("ben", 3.5), ("anna", 3.5)]
     write_utterances(tmp_path, listed.utterances)
     assert read_utterances(tmp_path) == listed.utterances
@@ -205,6 +206,7 @@ def test_data_that_cannot_be_used_are_named(tmp_path: Path) -> None:
             prepare(load_config(None, data__kind=kind, data__path=str(path)))
         return caught.value
 
+    assert "is neither a folder of recordings nor a .csv" in str(error("auto", tmp_path / "none"))
     assert "there is no such folder" in str(error("librispeech", tmp_path / "none"))
     assert "is not a folder" in str(error("folder", tmp_path / "none"))
     wav(tmp_path / "flat" / "a.wav", 4.0)
