@@ -26,9 +26,13 @@ def decide(
     first = [c for c in cells if c["lag"] == lag and c["condition"] != "random"]
     conditions = {c["condition"]: _condition(config, c) for c in first}
     warnings = _warnings(config, info, cells, speakers)
+    # Ids that leave most rows out may look best on the few that are left.
     ranked = sorted(
         (c for c in first if "eval" in c["slices"]["all"]),
-        key=lambda c: _or_inf(c["slices"]["all"]["eval"]["transfer_vr"]),
+        key=lambda c: (
+            _or_inf(c["slices"]["all"]["eval"]["excluded_mass"]) > config.decision.max_excluded,
+            _or_inf(c["slices"]["all"]["eval"]["transfer_vr"]),
+        ),
     )
     passed = [name for name, found in conditions.items() if found["pass"]]
     best = passed[0] if len(passed) == 1 else ranked[0]["condition"] if ranked else None
