@@ -74,9 +74,9 @@ class GaussianMixture:
     step_mean: Array
     step_sd: Array
 
-    def _log_joint(self, z: Array) -> Array:
+    def _log_joint(self, z: Array, squares: Array) -> Array:
         precision = 1.0 / self.variance
-        square = np.square(z) @ precision.T - 2.0 * z @ (self.mean * precision).T
+        square = squares @ precision.T - 2.0 * z @ (self.mean * precision).T
         square += np.sum(self.mean**2 * precision, axis=1)
         constant = np.sum(np.log(self.variance), axis=1) + z.shape[1] * math.log(2.0 * math.pi)
         found: Array = self.ln_weight - 0.5 * (square + constant)
@@ -85,7 +85,7 @@ class GaussianMixture:
     def nll(self, dx: NDArray[Any]) -> Array:
         """Nats of each step [n, D]."""
         z = (dx - self.step_mean) / self.step_sd
-        found: Array = -logsumexp(self._log_joint(z), axis=1) + np.log(self.step_sd).sum()
+        found: Array = -logsumexp(self._log_joint(z, np.square(z)), axis=1) + np.log(self.step_sd).sum()
         return found
 
 
@@ -98,14 +98,14 @@ def fit_gaussians(dx: NDArray[Any], k: int, m: Moments, spec: ModelSpec, seed: i
     scales = np.exp(2.0 * np.linspace(-1.0, 0.7, k))[:, None] if k > 1 else np.ones((1, 1))
     means = _k_means_start(z, k, rng) * 0.3 if k > 1 else np.zeros((1, z.shape[1]))
     found = GaussianMixture(np.full(k, -math.log(k)), means, np.ones_like(means) * scales, m.dx_mean, sd)
-    last = -math.inf
+    last, squares = -math.inf, np.square(z)
     for _ in range(_ROUNDS):
-        joint = found._log_joint(z)
+        joint = found._log_joint(z, squares)
         total = logsumexp(joint, axis=1)
         share = np.exp(joint - total[:, None])
         mass = share.sum(0) + 1e-9
         mean = share.T @ z / mass[:, None]
-        variance = np.maximum(share.T @ np.square(z) / mass[:, None] - mean**2, spec.variance_floor)
+        variance = np.maximum(share.T @ squares / mass[:, None] - mean**2, spec.variance_floor)
         found = GaussianMixture(np.log(mass / mass.sum()), mean, variance, m.dx_mean, sd)
         score = float(total.mean())
         if score - last < _GAIN:

@@ -98,7 +98,7 @@ def passes(row: dict[str, Any]) -> bool:
 def lines(rows: list[dict[str, Any]]) -> list[list[str]]:
     """A table for people."""
     head = ["D", "κ", "κ of the head", "κ fitted to true means", "gain, nats", "analytic", "share"]
-    head += ["with magnitude", "truth's own", "16 steps finite", "CPU s", "passes"]
+    head += ["with magnitude", "truth's own", "16 steps finite", "seconds", "passes"]
     return [head] + [
         [
             str(r["dim"]),

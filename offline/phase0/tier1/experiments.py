@@ -96,7 +96,8 @@ def train(run: RunFolder, data: Data, kind: str, lag: int, fabric: Any, beside: 
         label=name,
         log=run.log,
     )
-    checkpoint.save_final(path, model, lag, data.moments, history=history, units=units(data.spec))
+    if run.writes:
+        checkpoint.save_final(path, model, lag, data.moments, history=history, units=units(data.spec))
     return model
 
 
@@ -251,9 +252,10 @@ def rollout(run: RunFolder, data: Data, start: Model, lag: int, m: Moments) -> d
             label="rollout",
             log=run.log,
         )
-        checkpoint.save_final(
-            path, model, lag, m, history=history, ln_sigma_above=r.ln_sigma_above, units=units(data.spec)
-        )
+        if run.writes:
+            checkpoint.save_final(
+                path, model, lag, m, history=history, ln_sigma_above=r.ln_sigma_above, units=units(data.spec)
+            )
     metrics: dict[str, Any] = {"data": about(data), "lag": lag}
     table: list[dict[str, Any]] = []
     steps: list[dict[str, Any]] = []

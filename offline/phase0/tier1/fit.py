@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,15 +88,22 @@ def teacher_loss(model: Any, batch: tuple[Tensor, ...], step: int) -> Tensor:
 
 
 def fabric_for(spec: TrainSpec) -> Any:
-    """Fabric for these settings, launched. Raises ParameterError for what this machine does not have."""
+    """Fabric for these settings, launched. Raises ParameterError for what this machine does not have.
+
+    With several devices every one runs the whole command in a process of its own; only the first writes.
+    """
+    return _launched(spec.accelerator, spec.devices, spec.precision)
+
+
+@cache
+def _launched(accelerator: str, devices: int, precision: Any) -> Any:
+    """Once in a process: launching again would start the other processes again."""
     try:
-        fabric = Fabric(accelerator=spec.accelerator, devices=spec.devices, precision=spec.precision)  # type: ignore[arg-type]
+        fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
         fabric.launch()
     except (ValueError, RuntimeError, TypeError, OSError) as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise ParameterError(
-            f"accelerator {spec.accelerator}, devices {spec.devices}, precision {spec.precision}: {reason}"
-        ) from None
+        raise ParameterError(f"accelerator {accelerator}, devices {devices}, precision {precision}: {reason}") from None
     return fabric
 
 
@@ -133,8 +141,6 @@ def fit(
             note(f"{label}: goes on at step {first}")
             log(f"{label}: goes on at step {first}")
     wrapped, optimiser = fabric.setup(raw, optimiser)
-    for method in ("nll", "point"):
-        wrapped.mark_forward_method(method)
     running: Any = torch.compile(wrapped, mode=spec.compile_mode) if spec.compile else wrapped
     if first < spec.max_steps:
         data = _Loaded(stream, first, fabric.global_rank, fabric.world_size)

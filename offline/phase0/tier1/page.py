@@ -97,6 +97,7 @@ def _modes(rows: list[dict[str, Any]], before: list[str]) -> list[list[str]]:
                 *before,
                 r["mode"],
                 f"{gains[0]:+.2f}",
+                f"{r['dnll_median']:+.2f}",
                 f"{gains[-1]:+.2f}",
                 f"{r['cosine']:.3f}",
                 f"{r['magnitude_ratio']:.2f}",
@@ -107,7 +108,16 @@ def _modes(rows: list[dict[str, Any]], before: list[str]) -> list[list[str]]:
     return lines
 
 
-_MODE_HEAD = ["mode", "dNLL, factored", "dNLL, mixture", "cosine", "magnitude ratio", "state error, rms steps", "gap"]
+_MODE_HEAD = [
+    "mode",
+    "dNLL, factored",
+    "its median",
+    "dNLL, mixture",
+    "cosine",
+    "magnitude ratio",
+    "state error, rms steps",
+    "gap",
+]
 
 
 def _exp2(runs: dict[str, dict[str, Any]]) -> str:

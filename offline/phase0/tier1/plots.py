@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def by_lag(lags: dict[str, Any], title: str) -> Figure:
     left.axhline(0.0, color="0.3", lw=1.0)
     left.set_xticks(at, list(lags))
     left.set_ylabel("dNLL (nats per step); below 0 is better")
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False)
     for kind in kinds:
         each = [lags[lag][kind]["eval"]["cosine_by_speaker"] for lag in lags]
         means = np.array([e["mean"] for e in each])
@@ -140,7 +141,7 @@ def representations(summary: list[dict[str, Any]], curves: dict[str, list[dict[s
     middle.set_ylabel("dNLL against the context-free mixture\n(nats per dimension); below 0 is better")
     for axis in (left, middle):
         axis.axhline(0.0, color="0.3", lw=1.0)
-        axis.set_xticks(at, [n.replace(" (", "\n(") for n in names], fontsize=7)
+        axis.set_xticks(at, [textwrap.fill(n, 18) for n in names], fontsize=7)
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3, axis="y")
     for j, (name, rows) in enumerate(curves.items()):
@@ -148,7 +149,7 @@ def representations(summary: list[dict[str, Any]], curves: dict[str, list[dict[s
         right.plot([r["step"] for r in mine], [r["state_error_steps"] for r in mine], marker="osv^"[j % 4], label=name)
     _tidy(right, "state error of the rollout (rms steps)", None, False)
     _symlog_if_wild(right)
-    right.legend(fontsize=7)
+    right.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False)
     figure.suptitle("Window, lag and step equal in seconds", fontsize=11)
     return figure
 

@@ -53,13 +53,15 @@ class RunFolder:
         self.folder = out / run_id / experiment
         self.identity = identity(spec, **about)
         self.began = time.monotonic()
-        if force and self.folder.exists():
+        #: Of several processes, one for each device, the first writes.
+        self.writes = int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+        if force and self.writes and self.folder.exists():
             shutil.rmtree(self.folder)
         self._check()
 
     def _check(self) -> None:
         found = self.folder / INFO
-        if not found.exists():
+        if not self.writes or not found.exists():
             return
         try:
             old = json.loads(found.read_text(encoding="utf-8"))["fingerprint"]
@@ -74,6 +76,8 @@ class RunFolder:
         return (self.folder / METRICS).exists()
 
     def __enter__(self) -> RunFolder:
+        if not self.writes:
+            return self
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / CONFIG, to_yaml(self.spec))
         self._info("running")
@@ -84,6 +88,8 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self.writes:
+            return
         status = "done" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         reason = (str(error).splitlines() or [type(error).__name__])[0] if error is not None else ""
         self.log(f"{status}{': ' + reason if reason else ''}")
@@ -119,10 +125,13 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """One line in run.log, with the time."""
-        _append(self.folder / LOG, f"{_now()} {line}")
+        if self.writes:
+            _append(self.folder / LOG, f"{_now()} {line}")
 
     def results(self, metrics: dict[str, Any], table: list[dict[str, Any]]) -> None:
         """Writes tables.csv and then metrics.json, whose presence says that the run is done."""
+        if not self.writes:
+            return
         write_csv(self.folder / TABLES, table)
         write_json(self.folder / METRICS, {"version": __version__, "run_id": self.run_id, **self.about, **metrics})
 
