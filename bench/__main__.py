@@ -28,6 +28,7 @@ BENCHES = {
     "jack": ".jack_gil",
     "index": ".index",
     "manifold": ".manifold",
+    "heal": ".heal",
     "instructions": ".instructions",
 }
 OUT = Path(__file__).parent / "out"

@@ -304,9 +304,9 @@ impl Model {
         self.clean = false;
     }
 
-    fn begin(&mut self, lines: &Lines, end: u64, pace: usize) {
+    fn begin(&mut self, lines: &Lines, end: u64, pace: usize, clean: bool) {
         self.fits.iter_mut().enumerate().for_each(|(c, fit)| fit.begin(lines, c, end));
-        (self.end, self.clock, self.pace, self.clean) = (end, 1, pace, true);
+        (self.end, self.clock, self.pace, self.clean) = (end, 1, pace, clean);
     }
 
     /// A loss begins at sample `end`: what lies before it is fitted as fast as the plan allows; a fit
@@ -314,18 +314,19 @@ impl Model {
     pub fn hurry(&mut self, lines: &Lines, end: u64) {
         let under_way = self.clock > 0 && self.end == end;
         if !under_way && self.ready_end != end {
-            self.begin(lines, end, self.plan.hurry);
+            self.begin(lines, end, self.plan.hurry, false);
         }
     }
 
-    /// One sample's share of the work. `end`: where a new fit may end, if one may start. True when
-    /// a new model is ready. Thread: audio. Never allocates, locks or logs.
-    pub fn tick(&mut self, lines: &Lines, end: Option<u64>, level: Level) -> bool {
+    /// One sample's share of the work. `end`: where a new fit may end, if one may start; `clean`: all
+    /// that came is sound. True when a new model is ready. Thread: audio. Never allocates, locks or logs.
+    pub fn tick(&mut self, lines: &Lines, end: Option<u64>, clean: bool, level: Level) -> bool {
         if self.clock == 0 {
-            let Some(end) = end else { return false };
-            self.begin(lines, end, self.plan.work);
+            // A model of what lies before a loss is not given up for an older one.
+            let Some(end) = end.filter(|&end| end > self.ready_end) else { return false };
+            self.begin(lines, end, self.plan.work, clean);
         }
-        self.clean &= end.is_some();
+        self.clean &= clean;
         let orders = |clock: usize| self.plan.order * clock / self.pace;
         let steps = orders(self.clock) - orders(self.clock - 1);
         for fit in &mut self.fits {

@@ -26,23 +26,48 @@ pub use spec::INFO;
 
 // ---- control ---------------------------------------------------------------------------------
 
-/// Above this rate, models do not grow: they look back for less time instead of costing more.
-const FULL_RATE: f64 = 48_000.0;
+/// How a model grows with the sample rate, and where it stops: from there on it looks back for less
+/// time instead of costing more. Chosen on recordings that no table is made from: `docs/heal.md`.
+struct Size {
+    order_seconds: f64,
+    order: usize,
+    window_seconds: f64,
+    window: usize,
+    /// Time for a fit, and at a loss.
+    work_seconds: f64,
+    hurry_seconds: f64,
+    recent: bool,
+}
 
-/// Seconds: order, window, work, work at a loss. Chosen on recordings that no table is made from:
-/// `docs/heal.md`.
-const SHORT: [f64; 4] = [0.005_33, 0.020, 0.0025, 0.001_25];
-const LONG: [f64; 4] = [0.016, 0.050, 0.020, 0.005];
+const SHORT: Size = Size {
+    order_seconds: 0.008,
+    order: 256,
+    window_seconds: 0.025,
+    window: 960,
+    work_seconds: 0.0025,
+    hurry_seconds: 0.001_25,
+    recent: true,
+};
+const LONG: Size = Size {
+    order_seconds: 0.021_33,
+    order: 768,
+    window_seconds: 0.080,
+    window: 2400,
+    work_seconds: 0.020,
+    hurry_seconds: 0.005,
+    recent: false,
+};
 
-fn plan(seconds: [f64; 4], recent: bool, sample_rate: f64) -> Plan {
-    let capped = |s: f64| (s * sample_rate.min(FULL_RATE)).round() as usize;
-    let spread = |s: f64| (s * sample_rate).round() as usize;
-    Plan {
-        order: capped(seconds[0]),
-        window: capped(seconds[1]),
-        work: spread(seconds[2]).max(1),
-        hurry: spread(seconds[3]).max(1),
-        recent,
+impl Size {
+    fn plan(&self, sample_rate: f64) -> Plan {
+        let samples = |s: f64| (s * sample_rate).round() as usize;
+        Plan {
+            order: samples(self.order_seconds).min(self.order),
+            window: samples(self.window_seconds).min(self.window),
+            work: samples(self.work_seconds).max(1),
+            hurry: samples(self.hurry_seconds).max(1),
+            recent: self.recent,
+        }
     }
 }
 
@@ -87,7 +112,7 @@ pub struct Heal {
 impl Heal {
     /// Waiting to be told.
     pub fn new() -> Self {
-        let plans = [plan(SHORT, true, 0.0), plan(LONG, false, 0.0)];
+        let plans = [SHORT.plan(0.0), LONG.plan(0.0)];
         Self {
             params: Bank::new(&PARAMS),
             sample_rate: 0.0,
@@ -100,11 +125,11 @@ impl Heal {
             flags: Vec::new(),
             pending: 0,
             was_told: false,
-            detector: Detector::new(Kind::Off, FULL_RATE),
+            detector: Detector::new(Kind::Off, 48_000.0),
             models: plans.map(|p| Model::new(p, 0)),
-            rehearsal: Rehearsal::new([0; MODELS], 0, FULL_RATE),
+            rehearsal: Rehearsal::new([0; MODELS], 0, 48_000.0),
             period: Period::new(0.0),
-            gap: Gap::new([0; MODELS], 0, 0, 0, FULL_RATE),
+            gap: Gap::new([0; MODELS], 0, 0, 0, 48_000.0),
             counts: Counts::default(),
         }
     }
@@ -137,7 +162,7 @@ impl Processor for Heal {
         // A run is suspected before it is found.
         let found_after = (self.samples(DETECT_MS) as usize).max(SUSPECT + 1);
         self.latency = if kind == Kind::Off { 0 } else { found_after };
-        let plans = [plan(SHORT, true, spec.sample_rate), plan(LONG, false, spec.sample_rate)];
+        let plans = [SHORT.plan(spec.sample_rate), LONG.plan(spec.sample_rate)];
         let orders = plans.map(|p| p.order);
         self.period = Period::new(spec.sample_rate);
         let past = plans.iter().map(|p| p.window).max().unwrap_or(0).max(self.period.reach());
@@ -320,15 +345,20 @@ impl Heal {
 
     /// This sample's share of the analysis. Thread: audio.
     fn analyse(&mut self, t: u64, clean: bool, run: usize, method: Method) {
-        // A window ends before what may turn out to be a loss.
-        let end = clean.then_some(t + 1 - run as u64);
+        let out = t - self.latency as u64;
+        let end = if clean {
+            // A window ends before what may turn out to be a loss.
+            Some(t + 1 - run as u64)
+        } else {
+            // Another loss waits: all before what is heard next is final.
+            (!self.gap.is_active()).then_some(out)
+        };
         for (i, (model, needed)) in self.models.iter_mut().zip(method.models()).enumerate() {
-            if !needed || !model.tick(&self.lines, end, self.simd) {
+            if !needed || !model.tick(&self.lines, end, clean, self.simd) {
                 continue;
             }
             if self.gap.is_active() && model.ready_end() == self.gap.start() {
-                let at = t - self.latency as u64;
-                self.gap.renew(i, model, &self.rehearsal, &self.lines, at);
+                self.gap.renew(i, model, &self.rehearsal, &self.lines, out);
             }
             if method == Method::Blend {
                 self.rehearsal.offer(i, model, &self.lines);
