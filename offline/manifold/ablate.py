@@ -64,7 +64,8 @@ LADDER: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 
 #: Rungs that are not trained by AdamW alone.
-TRAIN: dict[str, dict[str, Any]] = {name: {"optimiser": "muon", "muon_rate": 5.0} for name in ("muon", "preset")}
+_MUON = {"optimiser": "muon", "muon_rate": 4.0}
+TRAIN: dict[str, dict[str, Any]] = {"muon": _MUON, "preset": {**_MUON, "schedule": "linear"}}
 
 #: Figures of the table, as they are named in a training's log.
 FIGURES = (
@@ -87,7 +88,7 @@ def row_spec(name: str, base: RunSpec, seed: int) -> RunSpec:
     table = base.model_dump()
     table["model"] |= model
     table["loss"] |= loss
-    table["train"] |= {"optimiser": "adamw", **TRAIN.get(name, {}), "seed": seed}
+    table["train"] |= {"optimiser": "adamw", "schedule": "onecycle", **TRAIN.get(name, {}), "seed": seed}
     return RunSpec.model_validate(table)
 
 

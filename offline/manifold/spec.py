@@ -176,8 +176,9 @@ def preset(name: str, **data: object) -> RunSpec:
         order = "lowest" if data.get("kind", "chords") == "chords" else "loudest"
         d = DataSpec.model_validate({**DataSpec().model_dump(), "oracle_order": order, **data})
         loss = LossSpec(
+            spectral=1.5,
             oracle=3.0 if d.tones else 0.0,
-            oracle_rise=6.0,
+            oracle_rise=5.0,
             rollout_mse=4.0,
             reconstruction=0.5,
             consistency=2.0,
@@ -187,7 +188,7 @@ def preset(name: str, **data: object) -> RunSpec:
             data=d,
             model=ModelSpec(channels=d.channels),
             loss=loss,
-            train=TrainSpec(batch=64, optimiser="muon", muon_rate=5.0),
+            train=TrainSpec(batch=64, schedule="linear", optimiser="muon", muon_rate=4.0),
         )
     if name == "rotor":
         d = DataSpec.model_validate({**DataSpec(kind="random", oracle_order="loudest").model_dump(), **data})
