@@ -88,6 +88,14 @@ def test_all_experiments_leave_what_they_promise(tmp_path: Path) -> None:
     assert [r["group"] for r in rows] == ["1", "2"]
     assert [(float(r["window_s"]), float(r["lag_s"])) for r in rows] == [(0.64, 0.08), (0.64, 0.08)]
 
+    made = runs / "a/exp1/checkpoints/vmf_k1_final.safetensors"
+    other = ("--checkpoint", made, "--run-id", "a2", "--set", "data.scale=steps")
+    assert "was trained with" in call("exp2", a, *out, *other, ok=False)
+    made.write_bytes(made.read_bytes()[:-8])
+    assert "cannot be read as a model of Tier 1" in call(
+        "exp2", a, *out, *other[:4], ok=False
+    )  # the failed run is not in the way
+
     call("collect", "--out", runs)
     assert "## exp3/b" in (runs / "results.md").read_text()
     assert "is done already" in call("exp1", a, *out)

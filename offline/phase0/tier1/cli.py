@@ -103,12 +103,11 @@ def _open(latents: Path, splits: Path | None, spec: Tier1Spec) -> Data:
 def _run(run: RunFolder, force: bool, resume: bool, work: Callable[[], Any]) -> None:
     """Does the work in the run's folder; a finished run is only named."""
     from ....plugins._errors import FileError
-    from .runfolder import INFO
 
     if run.finished and not force:
         note(f"{run.folder}: is done already; --force makes it again")
         return
-    if not resume and (run.folder / INFO).exists():
+    if not resume and run.begun:
         raise FileError(f"{run.folder}: holds a begun run; give another --run-id, --resume or --force")
     from .fit import fabric_for
 

@@ -61,7 +61,7 @@ def _exp1(runs: dict[str, dict[str, Any]]) -> str:
             f"{d['train_speakers']} and {d['eval_speakers']} speakers."
         )
         lines = [["model", "lag", "against", "train", "held-out, same voices", "other voices", "median", "better in"]]
-        lines[0] += ["cosine, other voices", "its own", "published dNLL", "published cosine"]
+        lines[0] += ["cosine, other voices", "its own", "R² of ln |dx|", "published dNLL", "published cosine"]
         for lag, kinds in m["lags"].items():
             for kind, splits in kinds.items():
                 e, first = splits["eval"], True
@@ -79,6 +79,7 @@ def _exp1(runs: dict[str, dict[str, Any]]) -> str:
                             f"{100 * e['better_share'][base]:.0f} %",
                             f"{e['cosine']['mean']:.3f}" if first else "",
                             f"{e['expected_cosine']:.3f}" if first and "expected_cosine" in e else "",
+                            f"{e['log_magnitude_r2']:.2f}" if first else "",
                             f"{old[0]:+.1f}" if old else "",
                             f"{old[1]:.3f}" if old else "",
                         ]

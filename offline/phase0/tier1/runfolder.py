@@ -61,7 +61,7 @@ class RunFolder:
 
     def _check(self) -> None:
         found = self.folder / INFO
-        if not self.writes or not found.exists():
+        if not self.writes or not found.exists() or not self.begun:
             return
         try:
             old = json.loads(found.read_text(encoding="utf-8"))["fingerprint"]
@@ -69,6 +69,11 @@ class RunFolder:
             raise FileError(f"{found}: cannot be read ({e}); say --force to begin again") from None
         if old != fingerprint(self.identity):
             raise FileError(f"{self.folder}: holds a run of other settings; give another --run-id, or --force")
+
+    @property
+    def begun(self) -> bool:
+        """Whether something worth keeping is there; a run that failed before it made anything is not in the way."""
+        return self.finished or any(self.folder.rglob("*.safetensors"))
 
     @property
     def finished(self) -> bool:
