@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,7 @@ def test_an_interrupted_run_goes_on_and_its_manifest_says_so(tmp_path: Path, mon
 
     def stops(model, data, lag, *rest):  # type: ignore[no-untyped-def]
         if lag == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGTERM)
         return real(model, data, lag, *rest)
 
     monkeypatch.setattr(experiments, "judged", stops)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -113,9 +114,14 @@ def _run(run: RunFolder, force: bool, resume: bool, work: Callable[[], Any]) -> 
 
     device = fabric_for(run.spec.train).device
     say(f"device: {device}")
-    with run:
-        run.log(f"device {device}")
-        work()
+    # What a scheduler sends before it kills ends a run as Ctrl-C does: with its end in the manifest.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with run:
+            run.log(f"device {device}")
+            work()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     say(f"written: {run.folder}")
 
 
