@@ -213,7 +213,7 @@ def heal(
         "data/recordings"
     ),
     model: Annotated[Path | None, typer.Option(help="A training on loops at 24 kHz, for a row of its own.")] = None,
-    seconds: Annotated[float, typer.Option(min=1.0, max=60.0, help="Of each clip.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=1.0, max=60.0, help="Of each clip.")] = 2.0,
     seed: Seed = 0,
     results: Results = Path("results"),
 ) -> None:

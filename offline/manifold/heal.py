@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def ways(run: Run | None) -> dict[str, tuple[bool, Callable[[Sound, Bools], F64]
         "codec's concealment": (True, lambda s, lost: rows.conceal(s.decoded, lost, SAMPLE_RATE)),
     }
     for name, settings in LIVE.items():
-        found[name] = (name in ("heal", "heal, 6 ms late", "heal repeat"), processor(settings))
+        found[name] = (name in ("heal", "heal, 6 ms late"), processor(settings))
     found["CSpace oscillators turned on"] = (False, predicted(rows.oscillators(SAMPLE_RATE)))
     if run is not None:
         found[f"manifold, {run.spec.model.dynamics}"] = (False, predicted(rows.manifold(run)))
@@ -148,13 +149,12 @@ def figures(estimate: F64, x: F64, lost: Bools) -> dict[str, float]:
     Levels are of magnitudes in windows of 256, 512 and 1024 samples, none below −60 dB of the clip's loudest bin.
     """
     distances = []
-    for size in STFT_SIZES:
+    for size, floor in zip(STFT_SIZES, _floors(np.ascontiguousarray(x, np.float64).tobytes()), strict=True):
         window = np.hanning(size + 1)[:-1]
         hop = size // 4
         view = np.lib.stride_tricks.sliding_window_view
         hears = view(lost, size)[::hop].any(axis=1)
         r, e = (np.abs(np.fft.rfft(view(v, size)[::hop][hears] * window, axis=1)) for v in (x, estimate))
-        floor = 10 ** (STFT_FLOOR_DB / 20) * float(np.max(np.abs(np.fft.rfft(view(x, size)[::hop] * window, axis=1))))
         distances.append(float(np.mean(np.abs(20 * np.log10(np.maximum(e, floor) / np.maximum(r, floor))))))
     return {
         "si_snr_db": si_snr_db(estimate, x),
@@ -162,6 +162,17 @@ def figures(estimate: F64, x: F64, lost: Bools) -> dict[str, float]:
         "gap_snr_db": float(10 * np.log10(np.sum(x[lost] ** 2) / max(np.sum((estimate - x)[lost] ** 2), 1e-300))),
         "stft_db": float(np.mean(distances)),
     }
+
+
+@lru_cache(maxsize=2)
+def _floors(samples: bytes) -> list[float]:
+    """The least magnitude that counts in a clip (float64), per size of window."""
+    x = np.frombuffer(samples, np.float64)
+    found = []
+    for size in STFT_SIZES:
+        frames = np.lib.stride_tricks.sliding_window_view(x, size)[:: size // 4] * np.hanning(size + 1)[:-1]
+        found.append(10 ** (STFT_FLOOR_DB / 20) * float(np.max(np.abs(np.fft.rfft(frames, axis=1)))))
+    return found
 
 
 def study(

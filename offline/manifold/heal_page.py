@@ -36,8 +36,8 @@ def picture(rows: list[dict[str, Any]], title: str) -> Figure:
     left, right = figure.subplots(1, 2)
     names = list(dict.fromkeys(r["row"] for r in rows))
     for axis, key, label in (
-        (left, "gap_snr_db", "SNR in the gaps [dB], higher is better"),
-        (right, "stft_db", "difference of levels around gaps [dB], lower is better"),
+        (left, "gap_snr_db", "SNR in the gaps [dB]"),
+        (right, "stft_db", "difference of levels [dB], less is better"),
     ):
         for i, name in enumerate(names):
             own = [r for r in rows if r["row"] == name]
