@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import signal
 
+from cspace import _native
 from cspace.plugins import Heal
 
 Floats = NDArray[np.float64]
@@ -80,3 +81,20 @@ def test_told_of_a_loss_it_plays_on_without_latency() -> None:
     gap = plugin.process(np.zeros(GAP, np.float32), RATE, reset=False)
     truth = x[FROM : FROM + GAP]
     assert np.sum((gap - truth) ** 2) < 0.5 * np.sum(truth**2)
+
+
+def test_in_an_engine_a_timed_loss_is_exact_to_the_sample() -> None:
+    x = np.stack([music(4)])
+    engine = _native.Engine(RATE, 1, 64)
+    slot = engine.insert(0, _native.Processor("heal"))
+    engine.set(slot, "lost", 1.0, FROM)
+    engine.set(slot, "lost", 0.0, FROM + GAP)
+    wire = x.copy()
+    wire[:, FROM : FROM + GAP] = 0.9  # what is told to be lost is not listened to
+    y = engine.process(wire)
+    np.testing.assert_array_equal(y[:, :FROM], x[:, :FROM])
+    np.testing.assert_array_equal(y[:, FROM + GAP + 96 :], x[:, FROM + GAP + 96 :])
+    alone = Heal()
+    alone.process(x[:, :FROM], RATE)
+    alone.lost = True
+    np.testing.assert_array_equal(y[:, FROM : FROM + GAP], alone.process(wire[:, FROM : FROM + GAP], RATE, reset=False))
