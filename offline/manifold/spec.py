@@ -175,21 +175,19 @@ def preset(name: str, **data: object) -> RunSpec:
     if name == "manifold":
         order = "lowest" if data.get("kind", "chords") == "chords" else "loudest"
         d = DataSpec.model_validate({**DataSpec().model_dump(), "oracle_order": order, **data})
+        model = ModelSpec(channels=d.channels)
+        if d.kind != "chords":  # on recordings the terms below made it worse: docs/manifold-diary.md, loops-muon
+            return RunSpec(data=d, model=model, loss=LossSpec() if d.tones else LossSpec(oracle=0.0))
         loss = LossSpec(
             spectral=1.5,
-            oracle=3.0 if d.tones else 0.0,
             oracle_rise=5.0,
             rollout_mse=4.0,
             reconstruction=0.5,
             consistency=2.0,
             rollout_consistency=3.0,
         )
-        return RunSpec(
-            data=d,
-            model=ModelSpec(channels=d.channels),
-            loss=loss,
-            train=TrainSpec(batch=64, schedule="linear", optimiser="muon", muon_rate=4.0),
-        )
+        train = TrainSpec(batch=64, schedule="linear", optimiser="muon", muon_rate=4.0)
+        return RunSpec(data=d, model=model, loss=loss, train=train)
     if name == "rotor":
         d = DataSpec.model_validate({**DataSpec(kind="random", oracle_order="loudest").model_dump(), **data})
         return RunSpec(
