@@ -254,6 +254,8 @@ class LatentStore:
         )
         with whole(self.folder / INDEX) as part:
             pq.write_table(table, part)
+        for left in self.folder.glob(".*.part"):  # of killed processes; all that was wanted is there
+            shutil.rmtree(left, ignore_errors=True)
         self.__dict__.pop("index", None)
 
 

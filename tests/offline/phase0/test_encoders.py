@@ -13,6 +13,7 @@ from cspace.offline.phase0.config import EncoderSettings
 from cspace.offline.phase0.data import Utterance
 from cspace.offline.phase0.encoders import AudioEncoder, make
 from cspace.offline.phase0.encoders.logmel import fitted_speakers
+from cspace.offline.phase0.fits import LeakError, check_leaks
 from cspace.offline.phase0.store import check_rate
 from cspace.plugins._errors import FileError
 
@@ -45,6 +46,10 @@ def test_encoders_give_what_they_announce(tmp_path: Path, settings: dict, dim: i
             encoder.latents(utterance)
         encoder.fit([utterance], lambda: None)
         assert fitted_speakers(tmp_path) == ["anna"]
+        (tmp_path / "fits").mkdir()
+        check_leaks(tmp_path / "fits", tmp_path, ["ben"])
+        with pytest.raises(LeakError, match=r"logmel_pca.safetensors: was fitted to speaker 'anna'"):
+            check_leaks(tmp_path / "fits", tmp_path, ["anna", "ben"])
     assert (encoder.info.dim, encoder.info.frame_rate_hz) == (dim, rate)
     got = encoder.latents(utterance)
     assert got.x.shape == (int(np.ceil(utterance.duration_sec * rate)), dim)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +209,25 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_files(
     assert stops >= 4  # in the latents, in the fits and in the evaluation
     run(config(tmp_path), workers=2)
     assert files(tmp_path) == files(whole)
+
+
+def test_a_run_killed_in_the_middle_goes_on_and_ends_with_the_same_files(whole: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "c.yaml", tmp_path / "out"
+    path.write_text(to_yaml(config(out)))
+    groups = out / "latents" / "latents.zarr"
+    for begun in (groups, out / "fits"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cspace", "phase0", "run", "-c", str(path)], stdout=subprocess.DEVNULL
+        )
+        try:
+            while process.poll() is None and (not begun.is_dir() or len(list(begun.iterdir())) < 6):
+                time.sleep(0.01)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert not (out / "decision.json").exists()
+    run(config(out))
+    assert files(out) == files(whole)
 
 
 def test_force_makes_again_and_other_settings_redo_what_depends_on_them(tmp_path: Path) -> None:
