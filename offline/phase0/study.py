@@ -118,6 +118,14 @@ class Study:
         getattr(self, f"_{name}")()
         write_json(self.out / "done" / f"{name}.json", {"step": name, "key": self.keys()[name]})
         self._log({"step": name, "event": "end"})
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Removes what a killed run left half written: hidden files beside those that are whole by now."""
+        for folder in (self.out, *(self.out / f for f in ("splits", "latents", "fits", "cells", "plots", "done"))):
+            for left in folder.glob(".*.part*"):
+                if left.is_file():
+                    left.unlink(missing_ok=True)
 
     def _log(self, line: dict[str, Any]) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
