@@ -51,9 +51,11 @@ def all_rows(folder: Path) -> dict[str, F32]:
 KILLED = """
 import os, signal, sys
 from cspace.offline.index import build
+from cspace.offline.index.store import Index
 build.SHARD_ROWS = 100  # a shard after every file or so
 def step(done, total, seconds):
-    if done >= 3:  # files that end together are told together: 3 itself may not come
+    # A file is in the manifest once a shard was written after its end; when that is depends on the threads.
+    if done and Index(sys.argv[2]).sources:
         os.kill(os.getpid(), signal.SIGKILL)
 build.build(sys.argv[1], sys.argv[2], jobs=2, progress=step)
 """
