@@ -17,7 +17,7 @@ app = typer.Typer(
     name="phase0",
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Has the motion of codec latents structure a lookup could reuse? Exit code 0: yes, 1: no, 2: wrong input.",
+    help="Has the motion of codec latents structure a lookup could reuse? Exit code 0: yes, 1: no, 2: an error.",
 )
 app.add_typer(tier1_app)
 

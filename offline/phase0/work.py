@@ -24,9 +24,7 @@ CONNECT_SECONDS = 20
 
 
 class WorkError(CspaceError, RuntimeError):
-    """The workers are gone, or cannot be reached."""
-
-    exit_code = 1
+    """The workers are gone, or cannot be reached. Exit code 2 as all errors: 1 is the study's "no"."""
 
 
 class Workers:

@@ -76,5 +76,5 @@ def test_two_workers_give_the_same_files_and_a_killed_one_loses_nothing(schedule
 def test_a_scheduler_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "CONNECT_SECONDS", 1)
     found = CliRunner().invoke(app, ["phase0", "prepare", "-o", str(tmp_path), "--scheduler", "tcp://127.0.0.1:9"])
-    assert found.exit_code == 1
+    assert found.exit_code == 2
     assert "--scheduler tcp://127.0.0.1:9: cannot be reached" in found.stderr
