@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -97,11 +97,22 @@ def write(
     if target.exists() and not (overwrite and (target / MANIFEST).is_file()):
         why = "exists and is no model package" if overwrite else "exists already; say overwrite to replace it"
         raise PackageError(f"{target}: {why}")
+    with whole_package(target) as part:
+        _fill(part, target, manifest, model, goldens, dict(files or {}))
+        read(part)
+    return read(target)
+
+
+@contextlib.contextmanager
+def whole_package(target: Path) -> Iterator[Path]:
+    """A folder to write a package into; it is at `target` when the block ends without an error, else gone.
+
+    Raises PackageError that names `target`.
+    """
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         part.mkdir(parents=True)
-        _fill(part, target, manifest, model, goldens, dict(files or {}))
-        read(part)
+        yield part
         swap(part, target)
     except OSError as e:
         if isinstance(e, PackageError):
@@ -109,7 +120,6 @@ def write(
         raise PackageError(f"{target}: cannot be written: {e.strerror or e}") from e
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return read(target)
 
 
 def _fill(

@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "recordings"
@@ -80,25 +81,36 @@ def decode(source: Path, target: Path) -> None:
         sf.write(target, x, rate)
 
 
-def voices() -> None:
-    """The further voices."""
-    for name, (package, pattern) in VOICES.items():
-        folder = VOICE_DATA / name
-        if folder.is_dir():
-            continue
-        with tempfile.TemporaryDirectory() as tmp:
-            unpack(package, Path(tmp))
-            part = folder.with_name(f".{name}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            for file in sorted(Path(tmp, "root").rglob(pattern)):
-                decode(
-                    file,
-                    part
-                    / f"{file.parent.parent.name if package.startswith('f') else file.parent.name}-{file.stem}.flac",
-                )
-            part.rename(folder)
-        print(f"{folder.relative_to(DATA.parents[1])}: {len(list(folder.iterdir()))} files")
+def fetch(folder: Path, package: str, pattern: str, put: Callable[[Path, Path], None]) -> None:
+    """Makes `folder` of a package's files, each by `put(file, folder)`; one that is there is kept."""
+    if folder.is_dir():
+        return
+    with tempfile.TemporaryDirectory() as tmp:
+        unpack(package, Path(tmp))
+        part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for file in sorted(Path(tmp, "root").rglob(pattern)):
+            put(file, part)
+        part.rename(folder)
+    print(f"{folder.relative_to(DATA.parents[1])}: {len(list(folder.iterdir()))} files")
+
+
+def put_prompt(file: Path, folder: Path) -> None:
+    """A prompt of asterisk-core-sounds, if it is not too short."""
+    if file.stat().st_size >= SHORTEST_BYTES and "silence" not in file.parts:
+        decode_g722(file, folder / f"{file.parent.name}-{file.stem}.flac")
+
+
+def put_voice(file: Path, folder: Path) -> None:
+    """A file of a further voice; the fish's lie one folder deeper than the level they belong to."""
+    level = file.parent.parent if file.suffix == ".ogg" else file.parent
+    decode(file, folder / f"{level.name}-{file.stem}.flac")
+
+
+def put_music(file: Path, folder: Path) -> None:
+    """A piece, as it is."""
+    shutil.copyfile(file, folder / file.name)
 
 
 def who_speaks() -> None:
@@ -117,33 +129,11 @@ def main() -> None:
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         sys.exit("recordings: this needs apt-get and dpkg (Debian or Ubuntu); put your own files into data/recordings/")
     for lang, package in SPEECH.items():
-        folder = DATA / "speech" / lang
-        if folder.is_dir():
-            continue
-        with tempfile.TemporaryDirectory() as tmp:
-            unpack(package, Path(tmp))
-            part = folder.with_name(f".{lang}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            for g722 in sorted(Path(tmp).rglob("*.g722")):
-                if g722.stat().st_size >= SHORTEST_BYTES and "silence" not in g722.parts:
-                    decode_g722(g722, part / f"{g722.parent.name}-{g722.stem}.flac")
-            part.rename(folder)
-        print(f"{folder.relative_to(DATA.parents[1])}: {len(list(folder.iterdir()))} files")
+        fetch(DATA / "speech" / lang, package, "*.g722", put_prompt)
     for name, package in MUSIC.items():
-        folder = DATA / "music" / name
-        if folder.is_dir():
-            continue
-        with tempfile.TemporaryDirectory() as tmp:
-            unpack(package, Path(tmp))
-            part = folder.with_name(f".{name}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            for ogg in sorted(Path(tmp).rglob("*.ogg")):
-                shutil.copyfile(ogg, part / ogg.name)
-            part.rename(folder)
-        print(f"{folder.relative_to(DATA.parents[1])}: {len(list(folder.iterdir()))} files")
-    voices()
+        fetch(DATA / "music" / name, package, "*.ogg", put_music)
+    for name, (package, pattern) in VOICES.items():
+        fetch(VOICE_DATA / name, package, pattern, put_voice)
     who_speaks()
 
 

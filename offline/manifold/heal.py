@@ -98,7 +98,8 @@ def losses(count: int, length: int, rate: float, seed: int) -> Bools:
 def live(x: F64, lost: Bools, **settings: Any) -> F64:
     """The processor, told of each loss to the sample; what it is late by is taken off."""
     plugin = Heal(**settings)
-    late = plugin.process(np.zeros(1, np.float32), SAMPLE_RATE).size and plugin.latency_samples
+    plugin.process(np.zeros(1, np.float32), SAMPLE_RATE)  # prepared, it knows its latency
+    late = plugin.latency_samples
     wire = np.concatenate([np.where(lost, 0.0, x), np.zeros(late)]).astype(np.float32)
     edges = sorted({0, len(wire), *(e for gap in gaps(lost) for e in gap)})
     parts = []

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from ... import __version__
-from ...export.package import swap
+from ...export.package import whole_package
 from ...manifoldpackage import CARD, GOLDENS, LIVE, MANIFEST, WEIGHTS, Manifest, Package, PackageError, is_package, read
-from ...wholefile import plain
+from ...wholefile import write_json
 from . import evaluate
 from .checkpoint import Run
 from .data import Source
@@ -84,13 +81,10 @@ def export(
     )
     files[CARD] = card(manifest, sum(v.size for v in tensors.values()), onnx).encode()
     manifest.files[CARD] = hashlib.sha256(files[CARD]).hexdigest()
-    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.mkdir(parents=True)
+    with whole_package(folder) as part:
         for key, data in files.items():
             (part / key).write_bytes(data)
-        text = json.dumps(plain(manifest.to_json()), indent=1, ensure_ascii=False, allow_nan=False)
-        (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        write_json(part / MANIFEST, manifest.to_json())
         worst = read(part).worst()
         if not worst <= TOLERANCE:
             raise PackageError(
@@ -99,13 +93,6 @@ def export(
             )
         if onnx:
             _export_live(run, live, part / LIVE, manifest, goldens["frames"])
-        swap(part, folder)
-    except OSError as e:
-        if isinstance(e, PackageError):
-            raise PackageError(str(e).replace(str(part), str(folder))) from None
-        raise PackageError(f"{folder}: cannot be written: {e.strerror or e}") from e
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return read(folder)
 
 

@@ -12,8 +12,6 @@ ONNX Runtime: the steps are Rust's. Nothing is unpickled, and no path in a packa
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from dataclasses import asdict, dataclass, field, fields
@@ -24,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
-from .modelmanifest import PackageError
+from .modelmanifest import PackageError, entries
 from .models import MANIFOLD as SHIPPED
+from .packagefile import load_text, verified
 from .plugins._errors import near
 
 F32 = NDArray[np.float32]
@@ -162,12 +161,8 @@ def read(path: str | os.PathLike[str]) -> Package:
             "is a file, not a folder" if folder.exists() else f"there is no such folder{near(str(folder), shipped())}"
         )
         raise PackageError(f"{folder}: {what}; a package is a folder with {MANIFEST} and {WEIGHTS}")
-    try:
-        text = _load(folder, MANIFEST).decode("utf-8")
-    except UnicodeDecodeError:
-        raise PackageError(f"{folder}: {MANIFEST} is not a text in UTF-8") from None
-    manifest = parse(text, str(folder))
-    found = {name: _verified(folder, name, sha) for name, sha in manifest.files.items()}
+    manifest = parse(load_text(folder / MANIFEST, MAX_FILE_BYTES), str(folder))
+    found = {name: verified(folder / name, sha, MANIFEST, MAX_FILE_BYTES) for name, sha in manifest.files.items()}
     tensors = _arrays(folder, WEIGHTS, found[WEIGHTS])
     for name in sorted({*tensors, *manifest.tensors}):
         if name not in tensors or name not in manifest.tensors:
@@ -190,20 +185,7 @@ def parse(text: str, where: str) -> Manifest:
     def fail(message: str) -> PackageError:
         return PackageError(f"{where}: {MANIFEST}: {message}")
 
-    def constant(word: str) -> Any:
-        raise fail(f"{word} is no JSON")
-
-    try:
-        data = json.loads(text, parse_constant=constant)
-    except (json.JSONDecodeError, RecursionError) as e:
-        raise fail(f"is not valid JSON: {e}") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise fail(f"is not the manifest of a manifold (no format = {FORMAT!r})")
-    schema = data.get("schema")
-    if schema != SCHEMA or isinstance(schema, bool):
-        newer = isinstance(schema, int) and schema > SCHEMA
-        fix = "update cspace" if newer else "export the model again with this version"
-        raise fail(f"has schema {schema!r}, this version reads {SCHEMA}; {fix}")
+    data = entries(text, where, MANIFEST, "manifold", FORMAT, SCHEMA)
     known = [f.name for f in fields(Manifest)]
     for key in data:
         if key not in known and key not in ("format", "schema"):
@@ -259,31 +241,6 @@ def _files(files: dict[str, Any], fail: Any) -> dict[str, str]:
         if name not in files:
             raise fail(f"files does not list {name}")
     return files
-
-
-def _load(folder: Path, name: str) -> bytes:
-    file = folder / name
-    try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise PackageError(f"{file}: is larger than {MAX_FILE_BYTES >> 20} MiB")
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise PackageError(f"{folder}: {name} is missing") from None
-    except OSError as e:
-        if isinstance(e, PackageError):
-            raise
-        raise PackageError(f"{file}: cannot be read: {e.strerror or e}") from None
-
-
-def _verified(folder: Path, name: str, sha: str) -> bytes:
-    data = _load(folder, name)
-    got = hashlib.sha256(data).hexdigest()
-    if got != sha:
-        raise PackageError(
-            f"{folder}: {name} is not the file {MANIFEST} was written for (sha256 {got[:12]}…, not {sha[:12]}…); "
-            "get the package again"
-        )
-    return data
 
 
 def _arrays(folder: Path, name: str, data: bytes) -> dict[str, F32]:

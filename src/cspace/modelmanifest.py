@@ -117,27 +117,39 @@ class Manifest:
 
 def parse(text: str, where: str) -> Manifest:
     """The manifest in a JSON text, every entry checked; `where` stands for the package in errors."""
+    return _Reader(where).manifest(entries(text, where, MANIFEST, "CSpace model", FORMAT, SCHEMA))
+
+
+def entries(text: str, where: str, manifest: str, what: str, kind: str, schema: int) -> dict[str, Any]:
+    """The entries of a manifest of this format and schema, not looked at further. Raises PackageError.
+
+    Parameters
+    ----------
+    text : JSON
+    where, manifest, what : the package, the file in it and what it is of, as errors name them
+    kind, schema : what its entries `format` and `schema` must be
+    """
+
+    def no_json(word: str) -> Any:
+        raise PackageError(f"{where}: {manifest}: {word} is no JSON")
+
     try:
-        data = json.loads(text, parse_constant=lambda word: _no(where, f"{word} is no JSON"))
+        data = json.loads(text, parse_constant=no_json)
     except (json.JSONDecodeError, RecursionError) as e:
-        raise PackageError(f"{where}: {MANIFEST} is not valid JSON: {e}") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise PackageError(f"{where}: {MANIFEST} is not the manifest of a CSpace model (no format = {FORMAT!r})")
-    schema = data.get("schema")
-    if schema != SCHEMA or isinstance(schema, bool):
-        newer = isinstance(schema, int) and schema > SCHEMA
+        raise PackageError(f"{where}: {manifest} is not valid JSON: {e}") from None
+    if not isinstance(data, dict) or data.get("format") != kind:
+        raise PackageError(f"{where}: {manifest} is not the manifest of a {what} (no format = {kind!r})")
+    found = data.get("schema")
+    if found != schema or isinstance(found, bool):
+        newer = isinstance(found, int) and found > schema
         fix = "update cspace" if newer else "export the model again with this version"
-        raise PackageError(f"{where}: {MANIFEST} has schema {schema!r}, this version reads {SCHEMA}; {fix}")
-    return _Reader(where).manifest(data)
+        raise PackageError(f"{where}: {manifest} has schema {found!r}, this version reads {schema}; {fix}")
+    return data
 
 
 def shape_text(shape: Iterable[int | str | None]) -> str:
     """A shape as people write it; ? where any size fits."""
     return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"
-
-
-def _no(where: str, message: str) -> Any:
-    raise PackageError(f"{where}: {MANIFEST}: {message}")
 
 
 class _Reader:

@@ -11,7 +11,6 @@ reason. Nothing is unpickled, and no path in a package leads out of it.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from .modelmanifest import (
     shape_text,
 )
 from .onnxfile import Graph, OnnxError, Value, inspect
+from .packagefile import load_text, verified
 from .plugins._errors import near
 
 __all__ = [
@@ -88,7 +88,7 @@ def read(path: str | os.PathLike[str]) -> Package:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "there is no such folder"
         raise PackageError(f"{folder}: {what}; a model package is a folder with {MODEL} and {MANIFEST}")
-    manifest = parse(_text(folder / MANIFEST), str(folder))
+    manifest = parse(load_text(folder / MANIFEST, MAX_FILE_BYTES), str(folder))
     for name in manifest.files:
         data = _verified(folder, manifest, name)
         if name == MODEL:
@@ -102,37 +102,10 @@ def read(path: str | os.PathLike[str]) -> Package:
 # ---- files -----------------------------------------------------------------------------------
 
 
-def _load(file: Path) -> bytes:
-    try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise PackageError(f"{file}: is larger than {MAX_FILE_BYTES >> 20} MiB")
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise PackageError(f"{file.parent}: {file.name} is missing") from None
-    except OSError as e:
-        if isinstance(e, PackageError):
-            raise
-        raise PackageError(f"{file}: cannot be read: {e.strerror or e}") from None
-
-
-def _text(file: Path) -> str:
-    try:
-        return _load(file).decode("utf-8")
-    except UnicodeDecodeError:
-        raise PackageError(f"{file}: is not a text in UTF-8") from None
-
-
 def _verified(folder: Path, manifest: Manifest, name: str) -> bytes:
     if name not in manifest.files:
         raise PackageError(f"{folder}: {name} is not listed under files in {MANIFEST}")
-    data = _load(folder / name)
-    got = hashlib.sha256(data).hexdigest()
-    if got != manifest.files[name]:
-        raise PackageError(
-            f"{folder}: {name} is not the file {MANIFEST} was written for (sha256 {got[:12]}…, not "
-            f"{manifest.files[name][:12]}…); get the package again"
-        )
-    return data
+    return verified(folder / name, manifest.files[name], MANIFEST, MAX_FILE_BYTES)
 
 
 def _array(folder: Path, name: str, data: bytes) -> NDArray[np.float32]:
