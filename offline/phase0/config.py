@@ -190,14 +190,18 @@ def load_config(path: Path | None = None, **changes: Any) -> Phase0Config:
     """
     data = {} if path is None else read_yaml(path)
     for key, value in changes.items():
-        table: Any = data
-        *outer, last = key.split("__")
-        for part in outer:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise ConfigError(f"{path}: {part} is {table!r}; it must be a table")
-        table[last] = value
+        put(data, key.split("__"), value, str(path))
     return parse(Phase0Config, data, "settings" if path is None else str(path))
+
+
+def put(data: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
+    """Sets a value in tables within tables; `where` names its source in a ConfigError."""
+    table: Any = data
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{where}: {key} is {table!r}; it must be a table")
+    table[keys[-1]] = value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

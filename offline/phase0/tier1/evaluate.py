@@ -130,15 +130,14 @@ def spread(values: Array) -> dict[str, float]:
 
 def by_speaker(values: Array, speakers: list[str]) -> dict[str, Any]:
     """Mean of each speaker, and the mean over speakers with its 95 % t interval."""
-    from scipy.stats import t as student
+    from ..evaluate import interval
 
     names = sorted(set(speakers))
     who = np.array(speakers)
     means = np.array([values[who == n].mean() for n in names])
+    over = interval(list(means))
     found: dict[str, Any] = {"mean": float(means.mean()), "speakers": len(names)}
-    if len(names) > 1:
-        half = student.ppf(0.975, len(names) - 1) * means.std(ddof=1) / np.sqrt(len(names))
-        found |= {"low": float(means.mean() - half), "high": float(means.mean() + half)}
+    found |= {k: float(over[k]) for k in ("low", "high") if k in over}
     return found | {"each": {n: float(v) for n, v in zip(names, means, strict=True)}}
 
 

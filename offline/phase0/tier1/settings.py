@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import ConfigError, parse
-from ..config import read_yaml
+from ..config import put, read_yaml
 from .spec import Tier1Spec
 
 
@@ -21,10 +21,10 @@ def load(path: Path | None, sets: Sequence[str] = (), **options: Any) -> Tier1Sp
         key, found, value = entry.partition("=")
         if not found:
             raise ConfigError(f"--set {entry!r}: must be key=value, such as train.max_steps=500")
-        _put(data, key.strip().split("."), _value(value), f"--set {entry}")
+        put(data, key.strip().split("."), _value(value), f"--set {entry}")
     for name, value in options.items():
         if value is not None:
-            _put(data, name.split("__"), value, f"--{name}")
+            put(data, name.split("__"), value, f"--{name}")
     return parse(Tier1Spec, data, "settings" if path is None else str(path))
 
 
@@ -35,12 +35,3 @@ def _value(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as e:
         raise ConfigError(f"--set: {text!r} is not a value: {' '.join(str(e).split())}") from None
-
-
-def _put(data: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
-    table: Any = data
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"{where}: {key} is {table!r}; it must be a table")
-    table[keys[-1]] = value
