@@ -222,7 +222,7 @@ def test_what_a_format_cannot_hold_is_clipped_and_counted(wav: Path, tmp_path: P
 
 
 def test_wav_becomes_rf64_past_4_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cspace.audiofile.WAV_LIMIT", 1000)
+    monkeypatch.setattr("cspace.audiofile.writer.WAV_LIMIT", 1000)
     with Writer(tmp_path / "big.wav", RATE, 1, frames=251) as w:
         w.write(noise(251, 1))
     assert sf.info(tmp_path / "big.wav").format == "RF64"
@@ -327,7 +327,7 @@ def test_a_full_disk_gives_one_clear_error(tmp_path: Path) -> None:
 
 def test_free_space_is_checked_first(wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("usage", (), {"free": 1_200_000})
-    monkeypatch.setattr("cspace.audiofile.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("cspace.audiofile.writer.shutil.disk_usage", lambda _: usage)
     with pytest.raises(CspaceError, match="0 MB are needed, but the disk has 1 MB free; nothing is written"):
         render(Chain(), wav, tmp_path / "out.wav")
 

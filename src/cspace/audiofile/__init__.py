@@ -1,0 +1,13 @@
+"""Audio files: opened with clear errors, written so that no half file carries the final name.
+
+Thread: control.
+"""
+
+from __future__ import annotations
+
+from ..plugins._errors import FileError
+from .formats import FORMATS, choose_format, reason
+from .reader import Reader
+from .writer import Writer
+
+__all__ = ["FORMATS", "FileError", "Reader", "Writer", "choose_format", "reason"]

@@ -1,0 +1,204 @@
+"""`cspace live`: a chain played through devices and files, controlled by OSC."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..clitools import clear_errors, note, out, say
+from .common import ChainFile, chain_of
+
+if TYPE_CHECKING:
+    from ..realtime import Chain, Stream
+    from ..realtime.ksomlive import MapPlayer
+    from ..realtime.osc import OscHandler
+
+
+@clear_errors
+def live(
+    chain: ChainFile = None,
+    input: Annotated[
+        str | None, typer.Option("--input", "-i", help="Device name or number, audio file, or null.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Device name or number, audio file, or null.")
+    ] = None,
+    block: Annotated[int | None, typer.Option(help="Frames per block; by default the chain's wish, else 64.")] = None,
+    sample_rate: Annotated[float | None, typer.Option(help="Hz; by default the chain's wish, else 48000.")] = None,
+    channels: Annotated[int, typer.Option(help="Channels in and out.")] = 2,
+    osc_port: Annotated[int, typer.Option(help="UDP port for OSC; 0 takes any free one.")] = 9000,
+    osc_host: Annotated[str, typer.Option(help="Where OSC listens; 127.0.0.1 keeps other machines out.")] = "127.0.0.1",
+    presets: Annotated[Path, typer.Option(help="The folder of presets.")] = Path("presets"),
+    seconds: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Start an input file over at its end.")] = False,
+    no_view: Annotated[bool, typer.Option("--no-view", help="No meters, only lines.")] = False,
+    ksom: Annotated[
+        Path | None, typer.Option(help="Play the map of this K-SOM model, before the chain if any.")
+    ] = None,
+    entrained: Annotated[
+        bool, typer.Option("--entrained", help="With --ksom: its oscillators follow the input.")
+    ] = False,
+) -> None:
+    """Plays a chain live, controlled by OSC. Devices and files go together in any way.
+
+    Examples
+    --------
+        cspace live chain.toml
+
+        cspace live chain.toml --input "USB Audio" --output "USB Audio" --block 128
+
+        cspace live chain.toml --input song.wav --output out.wav
+
+        cspace live chain.toml --input song.wav --output "USB Audio"
+
+        cspace live chain.toml --input "USB Audio" --output take.wav
+
+        cspace live --ksom model.json --input "USB Audio" --entrained
+
+        oscsend localhost 9000 /chain/eq/low_gain_db f 3
+    """
+    from ..realtime import Stream
+    from ..realtime.clock import Clock
+    from ..realtime.control import Control
+    from ..realtime.osc import OscHandler, OscServer
+    from ..realtime.oscquery import OscQueryServer
+    from ..realtime.stream import is_file
+
+    if entrained and ksom is None:
+        from ..plugins import ParameterError
+
+        raise ParameterError('--entrained needs --ksom MODEL; a Kuramoto of a chain file has mode = "entrained"')
+    plays, walker = (chain_of(chain), None) if ksom is None else _with_map(chain, ksom, entrained=entrained)
+    with contextlib.ExitStack() as stack:
+        source, target, again = _ports(input, output, loop, stack)
+        stream = Stream(
+            plays, input=source, output=target, sample_rate=sample_rate, block=block, channels=channels, loop=again
+        )
+        control = Control(plays, lambda: stream.engine, presets=presets, lock=stream.lock)
+        clock = Clock(lambda: stream.engine.sample_time, stream.sample_rate, stream.block)
+        handler = OscHandler(control, clock)
+        server = OscServer(handler, osc_port, osc_host)
+        stack.callback(server.close)  # if the stream does not open
+        stack.enter_context(stream)
+        stack.enter_context(server)
+        query = stack.enter_context(OscQueryServer(handler, server.port, host=osc_host, osc_ip=osc_host))
+        if walker is not None:
+            stack.enter_context(walker(control, lambda: stream.engine.sample_time, stream.sample_rate))
+        address = f"{server.host}:{server.port}"
+        say(f"{stream.name}: OSC on {address}, OSCQuery on http://{query.host}:{query.port}/")
+        _watch(stream, handler, address, seconds, view=not no_view and out.is_terminal)
+    if is_file(target):
+        say(f"written: {target}")
+
+
+def _with_map(chain: Path | None, model: Path, *, entrained: bool) -> tuple[Chain, Callable[..., MapPlayer]]:
+    """The chain with a K-SOM model's oscillators before it and a limiter after, and what walks over the map."""
+    from ..offline.ksom.live import LiveWalk, live_plugin
+    from ..offline.ksom.modelfile import load_model
+    from ..offline.ksom.oscillators import Performance
+    from ..plugins import Limiter
+    from ..realtime import Chain
+    from ..realtime.ksomlive import TICK_S, MapPlayer
+
+    loaded, play = load_model(model), Performance()
+    plays = Chain() if chain is None else chain_of(chain)
+    plays.insert(0, live_plugin(loaded, play, entrained=entrained), name="ksom")
+    plays.append(Limiter(ceiling_db=-1.0))
+    walk = LiveWalk(loaded, play, TICK_S)
+    return plays, lambda control, time, rate: MapPlayer(control, "ksom", walk, time, rate)
+
+
+def _ports(
+    input: str | None, output: str | None, loop: bool, stack: contextlib.ExitStack
+) -> tuple[str | None, str | None, bool]:
+    """What plays: as asked for, or the bundled clip where there is no sound hardware."""
+    from ..realtime.errors import CspaceError
+    from ..realtime.portaudio import devices
+    from ..realtime.stream import is_file
+
+    if input is not None or (output is not None and not is_file(output) and output != "null"):
+        return input, output, loop
+    try:
+        found = devices()
+    except CspaceError as e:
+        note(str(e))
+        found = []
+    usable = any(d.inputs for d in found) and (output is not None or any(d.outputs for d in found))
+    if usable and output != "null":
+        return input, output, loop  # the default devices; with a file as output, a recording
+    if not usable:
+        note("This machine has no sound hardware: the bundled clip plays through the file device.")
+    else:
+        note("Without an input, the bundled clip plays to nowhere.")
+    return str(_clip_file(stack)), output, loop or output is None or output == "null"
+
+
+def _clip_file(stack: contextlib.ExitStack) -> Path:
+    import numpy as np
+
+    from ..audiofile import Writer
+    from ..realtime.clip import clip
+
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cspace-")), "bundled clip.wav")
+    with Writer(path, 48_000, 2) as writer:
+        writer.write(np.ascontiguousarray(clip().T))
+    return path
+
+
+def _watch(stream: Stream, osc: OscHandler, address: str, seconds: float | None, *, view: bool) -> None:
+    """Until the end of the file, the time, Ctrl-C, or the loss of the device."""
+    import time
+
+    from rich.live import Live
+
+    from ..realtime import DeviceLost
+    from ..realtime.stream import is_file
+    from ..realtime.view import OrderParameter, render_view, summary
+
+    order = OrderParameter(stream)
+    ends = None if seconds is None else time.monotonic() + seconds
+    picture = Live(console=out, refresh_per_second=12, transient=True, redirect_stderr=False) if view else None
+    stats = stream.stats()
+    try:
+        with picture or contextlib.nullcontext():
+            while ends is None or time.monotonic() < ends:
+                wait = 0.1 if ends is None else min(0.1, max(0.0, ends - time.monotonic()))
+                try:
+                    if stream.wait(wait):
+                        break
+                except DeviceLost as e:
+                    note(str(e))
+                    if is_file(stream.output):
+                        break  # another take would replace this one
+                    _come_back(stream, ends)
+                    continue
+                stats = stream.stats()
+                if picture is not None:
+                    picture.update(render_view(stream, stats, order.read(), osc, address))
+    except KeyboardInterrupt:
+        pass
+    if stream.running or stream.finished:
+        stats = stream.stats()
+    say(summary(stream, stats, osc))
+
+
+def _come_back(stream: Stream, ends: float | None) -> None:
+    """Reopens a lost device as soon as it is there again."""
+    import time
+
+    from ..realtime import DeviceError
+
+    note("waiting for it; Ctrl-C stops")
+    while ends is None or time.monotonic() < ends:
+        time.sleep(1.0)
+        try:
+            stream.reopen()
+        except DeviceError:
+            continue
+        note("it is back")
+        return
