@@ -34,6 +34,9 @@ class MissingExtraError(CspaceError, ImportError):
 
 
 def near(word: str, names: Iterable[str]) -> str:
-    """Names like `word`, as the end of a sentence: `; did you mean 'x' or 'y'?`; empty if there are none."""
-    found = difflib.get_close_matches(word, list(names), n=3, cutoff=0.55)
+    """Names like `word`, as the end of a sentence: `; did you mean 'x' or 'y'?`; empty if there are none.
+
+    `word` itself is never one of them: it is what was refused.
+    """
+    found = difflib.get_close_matches(word, [n for n in dict.fromkeys(names) if n != word], n=3, cutoff=0.55)
     return f"; did you mean {' or '.join(repr(n) for n in found)}?" if found else ""

@@ -43,8 +43,9 @@ import numpy as np
 from .. import plugins
 from ..plugins._base import NativePlugin
 from ..plugins.external import load_vst3, pedalboard_class, set_external
+from ..wholefile import whole, write_text
 from .chain import Chain
-from .errors import ChainFileError, CspaceError, near
+from .errors import ChainFileError, CspaceError, FileError, near
 from .slot import Slot
 from .tomltext import Places, dump_table, dump_value
 
@@ -234,22 +235,19 @@ def _short(value: Any) -> str:
 def save(chain: Chain, path: str | os.PathLike[str]) -> None:
     """Writes the chain as TOML, complete or not at all; long arrays go to `.npy` files beside it.
 
-    Raises ChainFileError for a plugin that cannot be written down, and for files.
+    A link stays, and the file it leads to is replaced. Raises ChainFileError for a plugin that cannot
+    be written down, and for files.
     """
     file = Path(path)
     arrays: dict[str, Any] = {}
     text = dumps(chain, arrays=arrays, stem=file.stem, folder=file.parent)
     try:
         for name, data in arrays.items():
-            part = file.with_name(f".{name}.part")
-            with open(part, "wb") as f:
+            with whole(file.with_name(name)) as part, open(part, "wb") as f:
                 np.save(f, data, allow_pickle=False)
-            os.replace(part, file.with_name(name))
-        part = file.with_name(f".{file.name}.part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, file)
-    except OSError as e:
-        raise ChainFileError(f"{file}: cannot be written: {e.strerror or e}") from None
+        write_text(file, text)
+    except FileError as e:
+        raise ChainFileError(str(e)) from None
 
 
 def dumps(

@@ -27,6 +27,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from .. import _native
 from ..audiofile import Reader, Writer
 from ..plugins import CSpace, Eq, Esn, Kuramoto, Limiter
+from ..wholefile import write_text
 from .chain import Chain
 from .clip import clip
 from .clock import Clock
@@ -368,7 +369,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"demo: {e}", file=sys.stderr)
         return 1
     table = latency_table(result)
-    (args.out / "latency.md").write_text(table, encoding="utf-8")
+    write_text(args.out / "latency.md", table)
     save_picture(result, gestures(), args.out / "picture.png")
     print(table)
     print(f"{len(result.moves)} OSC moves, {result.osc_errors} errors, peak {np.abs(result.wet).max():.3f}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..wholefile import whole
+
 if TYPE_CHECKING:
     from .demo import Gesture, Result
 
@@ -68,9 +70,8 @@ def save_picture(result: Result, gestures: list[Gesture], path: Path) -> None:
         figure.suptitle(
             "CSpace demo: the bundled clip through ESN → CSpace → EQ → Kuramoto → limiter, moved by OSC", fontsize=13
         )
-        part = path.with_suffix(".part.png")
-        figure.savefig(part)
-        part.replace(path)
+        with whole(path) as part:
+            figure.savefig(part)
 
 
 def _colour(i: int) -> str:

@@ -68,7 +68,7 @@ class FileDevice:
         try:
             self._feeder = Feeder(engine, self._paced, self.input, self._threads.stop, loop=loop, tail=tail)
             if self.output is not None:
-                self._writer = Writer(self.output, round(engine.sample_rate), engine.channels)
+                self._writer = Writer(self.output, round(engine.sample_rate), engine.channels, inputs=[self.input])
         except CspaceError:
             self._paced.stop()
             raise

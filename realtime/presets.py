@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from ..outputs import protected
 from . import chainfile
 from .chain import Chain
 from .errors import ChainFileError, near
@@ -51,8 +52,11 @@ class Presets:
         return chainfile.load(path)
 
     def save(self, name: str, chain: Chain) -> Path:
-        """Writes a chain as a preset, over an older one of that name."""
+        """Writes a chain as a preset, over an older one of that name that is not write-protected."""
         path = self.path(name)
+        locked = protected(path)
+        if locked:
+            raise ChainFileError(locked)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:

@@ -17,6 +17,7 @@ import soxr
 from numpy.typing import NDArray
 
 from ..audiofile import Reader, Writer
+from ..outputs import protected, settled
 from ..plugins._audio import RATES
 from ..plugins._params import to_native
 from .chain import Chain
@@ -71,7 +72,8 @@ def render(
     chain : stays as it is; the render has its own copy of every native plugin
     source : any file libsndfile reads
     target : its suffix chooses the format; written at the source's rate and channel count. It
-        appears under its name only when complete; an earlier file stays until then
+        appears under its name only when complete; an earlier file stays until then, and hands on
+        its mode. A link stays, and the file it leads to is replaced. Never the source itself
     sample_rate : the rate in Hz the chain runs at; None for the chain's own wish, else the file's
     subtype : sample format such as PCM_16; None for float32 where the format can hold it
     tail : seconds to go on after the input ends, or "auto" for the chain's tail, at most 10 s
@@ -82,13 +84,17 @@ def render(
     Raises CspaceError: FileError for files, ParameterError for the chain and automation.
     """
     began = time.perf_counter()
+    locked = protected(target)
+    settled(target, inputs=[source])
     with Reader(source) as reader:
         rate = _chain_rate(chain, sample_rate, reader.sample_rate)
         link = chain.offline(rate, reader.channels, ENGINE_BLOCK)
         try:
             job = _Job(link, reader, rate, _tail_frames(link, tail, rate), automation)
             expected = reader.frames + round(job.tail * reader.sample_rate / rate)
-            with Writer(target, reader.sample_rate, reader.channels, frames=expected, subtype=subtype) as writer:
+            with Writer(
+                target, reader.sample_rate, reader.channels, frames=expected, subtype=subtype, inputs=[source]
+            ) as writer:
                 for y in job.output():
                     writer.write(y)
                     if progress is not None:
@@ -108,6 +114,8 @@ def render(
         seconds=time.perf_counter() - began,
     )
     report.warnings = [*_warnings(report, reader), *faults]
+    if locked:
+        report.warnings.append(f"{target}: was write-protected; it is replaced and keeps its mode")
     return report
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from .. import _native
 from ..audiofile import FORMATS
+from ..outputs import settled
 from ..plugins._audio import MAX_CHANNELS, check_rate
 from .chain import Chain
 from .errors import AudioError, CspaceError
@@ -62,7 +63,8 @@ class Stream:
     chain : stays yours; it is attached to the stream's engine while the stream is open
     input, output : a device (name, number, or None for the default), an audio file, or "null".
         With a device, the other may be a file: it plays to the device, or records from it. A file
-        as input and no output plays to nowhere, at real-time pace
+        as input and no output plays to nowhere, at real-time pace. The output may not be the
+        input: a stream that is stopped early would leave a part of it
     sample_rate : Hz; None for the chain's wish, else 48000
     block : frames per callback; None for the chain's wish, else 64
     channels : of input and output alike
@@ -94,6 +96,8 @@ class Stream:
             raise AudioError(f"channels = {self.channels} is not allowed, use 1 to {MAX_CHANNELS}")
         self.input, self.output = input, output
         self.kind = _kind(input, output)
+        if is_file(output):
+            settled(_path(output), inputs=[_path(input)] if is_file(input) else [])
         self.lost: DeviceLost | None = None
         self._loop, self._tail_s = loop, tail_s
         self._on_lost = on_lost
@@ -308,6 +312,10 @@ def _kind(input: Port, output: Port) -> Literal["device", "file", "null"]:
 
 def _device(port: Port) -> int | str | None:
     return port if port is None or isinstance(port, int) else str(port)
+
+
+def _path(port: Port) -> str | os.PathLike[str]:
+    return os.fspath(port) if isinstance(port, os.PathLike) else str(port)
 
 
 def _file(port: Port) -> str | os.PathLike[str] | None:

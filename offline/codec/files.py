@@ -12,6 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from ...audiofile import Reader, Writer
+from ...outputs import settled
 from ...plugins._errors import AudioError, FileError
 from ...wholefile import whole
 from . import container
@@ -20,6 +21,7 @@ from .container import Damage, Header, Packet
 from .rate import OnePass, Plan
 
 F32 = NDArray[np.float32]
+SUFFIX = ".csc"
 
 #: Longest stretch of lost packets that is filled with silence; a longer one can only be a damaged index.
 LONGEST_GAP_SECONDS = 600.0
@@ -96,9 +98,13 @@ def encode_file(
 ) -> Encoded:
     """Encodes a sound file. The rate is for each channel; each is coded by itself.
 
-    Raises FileError for what cannot be read or written, AudioError for a file without samples.
+    `target` ends in .csc and is not the source. Raises FileError for what cannot be read or written,
+    AudioError for a file without samples.
     """
     spec = codec.spec
+    if target.suffix.lower() != SUFFIX:
+        raise FileError(f"{target}: is no name of an encoded file; it ends in {SUFFIX}")
+    settled(target, inputs=[source], makes_folders=True)
     rate = spec.kbps if kbps is None else kbps
     with Reader(source) as file:
         channels = 1 if mono else file.channels
@@ -125,7 +131,7 @@ def encode_file(
             spent = (8.0 * container.HEADER_BYTES + overhead * count) / channels
             plan.settle(rate * 1000.0 * samples / spec.sample_rate - spent)
         controls = list(plans)
-    with whole(target) as part, open(part, "wb") as out:
+    with whole(target, inputs=[source]) as part, open(part, "wb") as out:
         header = Header(codec.hash, spec.sample_rate, spec.hop, spec.dims, spec.packet_frames, channels, 0)
         out.write(header.pack())
         for index, (channel, z, done) in enumerate(_packets(codec, source, channels, block, said)):
@@ -290,7 +296,9 @@ def decode_file(
         # What the header promises, or, where it promises too much, all that so many bytes of packets can hold.
         packets = size // container.PACKET_BYTES // header.channels + 1
         frames = min(header.samples, packets * header.packet_frames * header.hop)
-        with Writer(target, header.sample_rate, header.channels, frames=frames, subtype=subtype) as out:
+        with Writer(
+            target, header.sample_rate, header.channels, frames=frames, subtype=subtype, inputs=[source]
+        ) as out:
             for packet in container.read_packets(file, damage):
                 for y in decoder.push(packet):
                     out.write(np.ascontiguousarray(y))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...audiofile import Reader, Writer
+from ...outputs import settled
 from ...plugins import Eq
 from ...plugins._adaptive import words
 from ...plugins._adaptive.brain import SURE, Brain, Decision
@@ -19,7 +20,7 @@ from ...plugins._adaptive.curve import F64, NAMES
 from ...plugins._adaptive.model import Model
 from ...plugins._adaptive.spectrum import SHORTEST_S, SILENCE_DB, Frames, Sound
 from ...plugins._audio import check_rate
-from ...plugins._errors import AudioError, FileError, ParameterError
+from ...plugins._errors import AudioError, ParameterError
 from .loudness import Meter
 
 _BLOCK = 65_536
@@ -196,12 +197,11 @@ def render(source: Path, target: Path, setting: F64, gain_db: float, progress: P
 
     Nothing is scaled to fit: float files keep samples beyond full scale.
     """
-    if target.exists() and source.exists() and target.samefile(source):
-        raise FileError(f"{target}: is the input; choose another folder with --out")
+    settled(target, inputs=[source], makes_folders=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     with Reader(source) as file:
         eq = Eq(**dict(zip(NAMES, map(float, setting), strict=True)), output_gain_db=float(gain_db))
-        with Writer(target, file.sample_rate, file.channels, frames=file.frames) as writer:
+        with Writer(target, file.sample_rate, file.channels, frames=file.frames, inputs=[source]) as writer:
             for i, block in enumerate(file.blocks(_BLOCK)):
                 x = np.ascontiguousarray(block.T)
                 writer.write(np.ascontiguousarray(eq.process(x, file.sample_rate, reset=i == 0).T))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
+from ..outputs import new_part, put, settled, why_not
 from ..plugins._errors import FileError
 from .formats import choose_format, reason
 
@@ -40,11 +41,13 @@ class Writer:
 
     Frames go to a hidden `.NAME.XXXXXXXX.part` beside the target. On a clean exit that file is
     flushed to disk and renamed; on an exception it is removed. A killed process leaves at most the
-    hidden file. WAV becomes RF64 by itself where it would pass 4 GB.
+    hidden file. A link stays and the file it leads to is replaced; that file's mode is kept. WAV
+    becomes RF64 by itself where it would pass 4 GB.
 
     Parameters
     ----------
     path : the final name; its suffix chooses the format
+    inputs : files that are read meanwhile; `path` may be none of them
     frames : how many are expected, to check disk space and choose RF64; None if unknown
     subtype : libsndfile's name, such as PCM_16; None for FLOAT, or what suits the format
     """
@@ -57,6 +60,7 @@ class Writer:
         *,
         frames: int | None = None,
         subtype: str | None = None,
+        inputs: Iterable[str | os.PathLike[str] | None] = (),
     ):
         self.path = Path(path)
         self.channels = channels
@@ -64,26 +68,22 @@ class Writer:
         self.clipped_samples = 0
         self.peak = 0.0
         self.format, self.subtype = choose_format(self.path, subtype)
-        if self.path.is_dir():
-            raise FileError(f"{self.path}: is a folder")
-        if not self.path.parent.is_dir():
-            raise FileError(f"{self.path}: the folder {self.path.parent} does not exist")
+        self._target = settled(self.path, inputs=inputs)
         packed = self.format in _PACKED  # its size is not known before
         size = 0 if packed else (frames or 0) * channels * _BYTES.get(self.subtype, 0)
         if self.format == "WAV" and size > WAV_LIMIT:
             self.format = "RF64"
-        free = shutil.disk_usage(self.path.parent).free
+        free = shutil.disk_usage(self._target.parent).free
         if size + _SPARE_DISK > free:
             raise FileError(
                 f"{self.path}: {size / 1e6:.0f} MB are needed, but the disk has {free / 1e6:.0f} MB free; "
                 "nothing is written"
             )
-        self._part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         self._file: Any = None
         try:
-            self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            self._fd, self._part = new_part(self._target)
         except OSError as e:
-            raise FileError(f"{self.path}: cannot be written: {reason(e)}") from None
+            raise FileError(f"{self.path}: {why_not(e, self.path)}") from None
         try:
             self._file = sf.SoundFile(
                 self._fd, "w", int(sample_rate), channels, self.subtype, format=self.format, closefd=False
@@ -132,17 +132,11 @@ class Writer:
                 complete = check.frames >= self.frames_written or self.format in ("MP3", "OGG")
             if not complete:
                 raise OSError(f"only {check.frames} of {self.frames_written} frames arrived on the disk")
-            os.replace(self._part, self.path)
+            put(self._part, self._target)
         except (sf.LibsndfileError, OSError, RuntimeError) as e:
             why = self._why(e)
             self._discard()
             raise FileError(f"{self.path}: cannot be finished: {why}; the unfinished file is removed") from None
-        with contextlib.suppress(OSError):  # the name, too, should outlive a power cut
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
     def _discard(self) -> None:
         if self._file is not None and not self._file.closed:
