@@ -1,33 +1,24 @@
-"""Plugins from elsewhere in the same chain: pedalboard's own effects and VST3 files.
+"""Plugins from elsewhere: pedalboard's own effects and VST3 files, their parameters and their settings as data.
 
-They are not real-time safe, so they never run on the audio thread: offline they run inside the
-block loop, live on a worker thread of their own, at a stated extra latency.
-
-pedalboard is GPLv3 and therefore an optional extra: `pip install 'cspace[pedalboard]'`.
+How they run in a chain stands in `externalstage`. pedalboard is GPLv3 and therefore an optional
+extra: `pip install 'cspace[pedalboard]'`; nothing here imports it before a chain holds one of its plugins.
+Thread: control.
 """
 
 from __future__ import annotations
 
 import importlib
-import logging
-import threading
-from collections.abc import Callable
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import _native
-from ._audio import check_rate
 from ._errors import CspaceError, MissingExtraError, ParameterError, near
 
-if TYPE_CHECKING:
-    from .._native import Worker
-
-_log = logging.getLogger(__name__)
-HOP = 512  # frames per call. Constant: pedalboard prepares, and so clears, a plugin whose call size changes
-_PROBE_SECONDS = 2.0
+_PATH = "__cspace_path__"  # where we note the file of a VST3 plugin: pedalboard itself does not keep it
+_MAPS = Path("/proc/self/maps")
 
 
 def require_pedalboard() -> Any:
@@ -43,10 +34,9 @@ def require_pedalboard() -> Any:
 def pedalboard_class(name: str) -> type:
     """The effect class of pedalboard called `name`, as in chain files. Raises ParameterError."""
     module = require_pedalboard()
+    bases = (module.Plugin, module.PluginContainer, module.ExternalPlugin)
     known = sorted(
-        n
-        for n, c in vars(module).items()
-        if isinstance(c, type) and issubclass(c, module.Plugin) and c is not module.Plugin
+        n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, module.Plugin) and c not in bases
     )
     if name not in known:
         raise ParameterError(f"pedalboard has no effect {name!r}{near(name, known)}")
@@ -60,163 +50,18 @@ def load_vst3(path: str | Path, plugin_name: str | None = None, **parameters: An
         raise ParameterError(f"there is no VST3 file {str(path)!r}")
     try:
         # Loading a file built with -ffast-math turns denormals off for the whole thread.
-        return _native.keep_float_mode(
+        plugin = _native.keep_float_mode(
             lambda: module.load_plugin(str(path), parameter_values=parameters, plugin_name=plugin_name)
         )
     except (ImportError, ValueError, RuntimeError, AttributeError) as e:
         raise ParameterError(f"VST3 file {str(path)!r} cannot be used: {e}") from None
+    vars(plugin)[_PATH] = str(Path(path).absolute())
+    return plugin
 
 
 def is_external(plugin: Any) -> bool:
     """Whether `plugin` has pedalboard's `process(audio, sample_rate, buffer_size, reset)` and `reset()`."""
     return callable(getattr(plugin, "process", None)) and callable(getattr(plugin, "reset", None))
-
-
-class ExactFifo:
-    """As many samples out as in, always, around a call that wants whole hops and may withhold some.
-
-    The delay is constant: one hop plus `withheld`. Should more than that be withheld once, zeros
-    stand in, are counted in `missing`, and as many late samples are dropped: the delay stays.
-    """
-
-    def __init__(
-        self, call: Callable[[NDArray[np.float32]], NDArray[np.float32]], channels: int, hop: int, withheld: int
-    ):
-        self.call = call
-        self.hop = hop
-        self.delay = hop + withheld
-        self.missing = 0
-        self._channels = channels
-        self.clear()
-
-    def clear(self) -> None:
-        """Starts over from silence."""
-        self._owed = 0
-        self._in = np.zeros((self._channels, 0), np.float32)
-        self._out = np.zeros((self._channels, self.delay), np.float32)
-
-    def process(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(channels, n) in and out, for any n."""
-        n = x.shape[1]
-        waiting = np.concatenate([self._in, x], axis=1)
-        ready = [self._out]
-        while waiting.shape[1] >= self.hop:
-            made = self.call(np.ascontiguousarray(waiting[:, : self.hop]))
-            drop = min(self._owed, made.shape[1])
-            self._owed -= drop
-            ready.append(made[:, drop:])
-            waiting = waiting[:, self.hop :]
-        self._in = waiting
-        out = np.concatenate(ready, axis=1)
-        short = max(0, n - out.shape[1])
-        self._owed += short
-        self.missing += short
-        self._out = out[:, n:]
-        return np.ascontiguousarray(np.pad(out[:, :n], ((0, 0), (0, short))))
-
-
-class External:
-    """A pedalboard-like plugin as a stage that gives back as many samples as it gets.
-
-    It is always called with `hop` frames, so its output does not depend on the blocks around it.
-    `latency_samples` is one hop plus what the plugin was seen to withhold with `reset=False`, found
-    by probing with silence. pedalboard takes out the latency that a plugin reports by withholding
-    it; a delay that a plugin does not report cannot be known.
-
-    Thread: control or the worker; one at a time.
-    """
-
-    def __init__(self, plugin: Any, sample_rate: float, channels: int, hop: int = HOP):
-        if not is_external(plugin):
-            raise ParameterError(
-                f"a {type(plugin).__name__} is not a plugin: it needs process(audio, sample_rate, buffer_size, "
-                "reset) and reset()"
-            )
-        self.plugin = plugin
-        self.sample_rate = check_rate(sample_rate)
-        self.channels = channels
-        self.hop = hop
-        self.faults = 0
-        self.withheld = self._probe()
-        self._fifo = ExactFifo(self._raw, channels, hop, self.withheld)
-        self._ready = np.zeros((channels, 0), np.float32)
-
-    def live_latency(self, max_block: int) -> int:
-        """Delay in samples on a worker thread.
-
-        What the plugin withholds in whole hops, one hop to collect, one hop of time for the work
-        itself, and one block.
-        """
-        return -(-self.withheld // self.hop) * self.hop + 2 * self.hop + max_block
-
-    def work(self, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """One hop in; the hops that are complete now, in step with the input: none, one or more."""
-        try:
-            made = self._raw(x)
-        except CspaceError:  # the stream must go on
-            if self.faults == 0:
-                _log.exception("%s failed; its input passes on", self.name)
-            self.faults += 1
-            made = x
-        ready = np.concatenate([self._ready, made], axis=1)
-        whole = ready.shape[1] // self.hop
-        self._ready = ready[:, whole * self.hop :]
-        return [np.ascontiguousarray(h) for h in np.split(ready[:, : whole * self.hop], whole, axis=1)] if whole else []
-
-    @property
-    def latency_samples(self) -> int:
-        """One hop plus what the plugin withholds."""
-        return self._fifo.delay
-
-    @property
-    def name(self) -> str:
-        """The word for it in tables and addresses."""
-        return external_name(self.plugin)
-
-    @property
-    def tail_samples(self) -> int:
-        """Unknown for these plugins; 2 s is assumed, enough for most rooms."""
-        return int(2 * self.sample_rate)
-
-    def _raw(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        try:
-            made = _native.keep_float_mode(
-                lambda: self.plugin.process(x, self.sample_rate, buffer_size=self.hop, reset=False)
-            )
-            y = np.asarray(made, np.float32)
-        except Exception as e:  # a foreign plugin may raise anything
-            reason = str(e).split("\n")[0]
-            raise CspaceError(
-                f"{self.name} failed at {self.sample_rate:g} Hz with {self.channels} channels: {reason}"
-            ) from e
-        if y.size == 0:
-            return x[:, :0]
-        if y.ndim != 2 or y.shape[0] != x.shape[0] or y.shape[1] > x.shape[1]:
-            raise CspaceError(f"{self.name} made {y.shape} of {x.shape}; an effect keeps channels and length")
-        return y
-
-    def _probe(self) -> int:
-        """The most samples the plugin holds back at any time in its first two seconds."""
-        silence = np.zeros((self.channels, self.hop), np.float32)
-        withheld = most = 0
-        self.plugin.reset()
-        for i in range(max(40, int(_PROBE_SECONDS * self.sample_rate / self.hop))):
-            withheld += self.hop - self._raw(silence).shape[1]
-            most = max(most, withheld)
-            if i >= 8 and most == 0:
-                break  # withholds nothing: the usual case
-        self.plugin.reset()
-        return most
-
-    def process(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(channels, n) in and out, for any n, delayed by `latency_samples`."""
-        return self._fifo.process(x)
-
-    def reset(self) -> None:
-        """Starts from silence."""
-        self.plugin.reset()
-        self._fifo.clear()
-        self._ready = self._ready[:, :0]
 
 
 def external_name(plugin: Any) -> str:
@@ -247,7 +92,8 @@ def external_params(plugin: Any) -> dict[str, float | bool | str]:
         if isinstance(value, (bool, int, str)):
             out[name] = value
         elif isinstance(value, float) or hasattr(value, "__float__"):
-            out[name] = float(f"{float(value):.7g}")  # these are float32 inside: 0.3, not 0.30000001192
+            x = float(value)  # most are float32 inside: 0.3, not 0.30000001192
+            out[name] = float(str(np.float32(x))) if np.float32(x) == x else x
     return out
 
 
@@ -273,46 +119,188 @@ def set_external(plugin: Any, name: str, value: Any) -> None:
         raise ParameterError(f"{external_name(plugin)}.{name} = {value!r} is not allowed: {reason}") from None
 
 
-class WorkerThread:
-    """Serves one live slot: takes hops of input, runs the plugin, gives hops back in step.
+# ---- settings as data ------------------------------------------------------------------------
 
-    A plugin that raises passes its input on (delayed alike) and is counted in `external.faults`.
+
+def external_state(plugin: Any) -> dict[str, Any]:
+    """All settings of a pedalboard plugin as plain data, for chain files, `pickle` and copies; no sound.
+
+    The dict holds bools, numbers, texts, lists, `bytes` (the state of a VST3 plugin) and float32
+    arrays (an impulse response). Its keys besides the parameters: `type` ("pedalboard" or "vst3") and,
+    where they apply, `class`, `plugins` (of a container; type "dry" for a None in it), `impulse_response`,
+    `impulse_response_rate`, `path`, `plugin_name`, `state`, `raw_values`.
+    Raises CspaceError, naming plugin and reason, for one that could not be made again.
     """
+    kind = type(plugin).__name__
+    if not type(plugin).__module__.startswith("pedalboard"):
+        raise CspaceError(f"a {kind} cannot be written down: it is none of pedalboard's own plugins")
+    module = require_pedalboard()
+    if isinstance(plugin, module.ExternalPlugin):
+        return _vst3_state(plugin)
+    if getattr(module, kind, None) is not type(plugin):
+        raise CspaceError(f"a {kind} cannot be written down: pedalboard does not export such a class")
+    state: dict[str, Any] = {"type": "pedalboard", "class": kind}
+    if isinstance(plugin, module.PluginContainer):
+        state["plugins"] = [{"type": "dry"} if p is None else external_state(p) for p in plugin]
+    if hasattr(plugin, "impulse_response_filename"):
+        state |= _impulse_response(plugin)
+    state |= external_params(plugin)
+    lost = _arguments(type(plugin)) - _ARGUMENT_KEYS.keys() - state.keys()
+    if lost:
+        raise CspaceError(f"a {kind} cannot be written down: pedalboard does not tell its {', '.join(sorted(lost))}")
+    return state
 
-    def __init__(self, worker: Worker, external: External):
-        self.worker = worker
-        self.external = external
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"cspace-{external.name}", daemon=True)
-        self._thread.start()
 
-    def _run(self) -> None:
-        while not (self._stop.is_set() or self.worker.closed):
-            x = self.worker.pull(0.1)
-            if x is None:
-                continue
-            try:
-                for hop in self.external.work(x):
-                    self.worker.push(hop)
-            except RuntimeError:  # nobody takes the results: the stream stands still
-                _log.debug("%s: results were not taken", self.external.name)
+def external_from(state: dict[str, Any], folder: Path | None = None) -> Any:
+    """A new plugin with the settings of `external_state`; relative paths are taken from `folder`.
 
-    def stop(self) -> None:
-        """Ends the thread after the block it is at."""
-        self._stop.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout=2.0)
+    Raises CspaceError for what cannot be made. With type "vst3" this loads the library at `path`:
+    code of its own. Do not call it with data that strangers sent.
+    """
+    rest = dict(state)
+    kind = rest.pop("type", "pedalboard")
+    if kind == "vst3":
+        return _vst3_from(rest, folder)
+    if kind != "pedalboard" or not isinstance(rest.get("class"), str):
+        raise ParameterError(f'a pedalboard plugin needs class = "…", not {rest.get("class")!r} of type {kind!r}')
+    cls = pedalboard_class(rest.pop("class"))
+    made: dict[str, Any] = {}
+    if "plugins" in rest:
+        inner = rest.pop("plugins")
+        if not isinstance(inner, list) or not all(isinstance(p, dict) for p in inner):
+            raise ParameterError(f"plugins of a {cls.__name__} is not a list of tables, each with a class")
+        made["plugins"] = [None if p == {"type": "dry"} else external_from(p, folder) for p in inner]
+    if "impulse_response" in rest:
+        found = rest.pop("impulse_response")
+        made["impulse_response_filename"] = str(_inside(folder, found)) if isinstance(found, str) else found
+        if "impulse_response_rate" in rest:
+            made["sample_rate"] = float(rest.pop("impulse_response_rate"))
+    plugin = _make(cls, made)
+    for name, value in rest.items():
+        set_external(plugin, name, value)
+    return plugin
+
+
+#: Constructor arguments of pedalboard that stand under another key in a state.
+_ARGUMENT_KEYS = {
+    "plugins": "plugins",
+    "impulse_response_filename": "impulse_response",
+    "sample_rate": "impulse_response_rate",
+}
+
+
+def _arguments(cls: type) -> set[str]:
+    """The names of a pedalboard class's constructor arguments, as its docstring gives them."""
+    first = (cls.__init__.__doc__ or "").split("\n")[0]
+    return set(re.findall(r"[(,] (\w+): ", first))
+
+
+def _make(cls: type, made: dict[str, Any]) -> Any:
+    allowed = _arguments(cls) if made else set()
+    wrong = [_ARGUMENT_KEYS[a] for a in made if allowed and a not in allowed]
+    if wrong:
+        raise ParameterError(f"pedalboard's {cls.__name__} has no {wrong[0]}")
+    try:
+        return cls(**made)
+    except TypeError:
+        known = _ARGUMENT_KEYS.items()
+        missing = [key for a, key in known if a not in made and a != "sample_rate" and a in _arguments(cls)]
+        why = f"it needs {' and '.join(missing)}" if missing else "it cannot be made by itself"
+        if hasattr(cls, "get_plugin_names_for_file"):
+            why = 'write it with type = "vst3" and its path'
+        raise ParameterError(f"pedalboard's {cls.__name__}: {why}") from None
+    except Exception as e:  # pedalboard raises many kinds for files and values
+        reason = str(e).split("\n")[0]
+        raise ParameterError(f"pedalboard's {cls.__name__} cannot be made: {reason}") from None
+
+
+def _inside(folder: Path | None, path: str) -> Path:
+    return Path(path) if folder is None else folder / path
+
+
+def _impulse_response(plugin: Any) -> dict[str, Any]:
+    path = plugin.impulse_response_filename
+    if path:
+        return {"impulse_response": str(Path(path).absolute())}
+    rate = re.search(r"audio at ([\d.]+) Hz", repr(plugin))  # the only place where pedalboard tells it
+    if rate is None or plugin.impulse_response is None:
+        raise CspaceError("a Convolution cannot be written down: pedalboard does not tell its impulse response")
+    return {
+        "impulse_response": np.array(plugin.impulse_response, np.float32),
+        "impulse_response_rate": float(rate[1]),
+    }
+
+
+def _vst3_state(plugin: Any) -> dict[str, Any]:
+    state: dict[str, Any] = {"type": "vst3", "path": str(vst3_path(plugin)), "plugin_name": str(plugin.name)}
+    raw = getattr(plugin, "raw_state", None)
+    if raw:
+        state["state"] = bytes(raw)
+    parameters = dict(plugin.parameters)
+    if parameters:
+        state["raw_values"] = {n: float(p.raw_value) for n, p in parameters.items()}
+    return state | external_params(plugin)
+
+
+def _vst3_from(rest: dict[str, Any], folder: Path | None) -> Any:
+    path, name = rest.pop("path", None), rest.pop("plugin_name", None)
+    if not isinstance(path, str) or not path:
+        raise ParameterError('a vst3 plugin needs path = "…"')
+    raw, values = rest.pop("state", None), rest.pop("raw_values", {})
+    plugin = load_vst3(_inside(folder, path), name)
+    if raw is not None:
+        try:
+            plugin.raw_state = bytes(raw)
+        except Exception as e:  # the plugin's own reader
+            raise ParameterError(f"{external_name(plugin)}: its state is not taken: {e}") from None
+    # A state may be older than the knobs, which a plugin often takes over only when it plays.
+    for key, value in values.items():
+        if key in plugin.parameters and plugin.parameters[key].raw_value != value:
+            plugin.parameters[key].raw_value = float(value)
+    # What a text shows is rounded, so it is set only where somebody has changed it.
+    shown = external_params(plugin)
+    for key, value in rest.items():
+        if key not in shown or shown[key] != value:
+            set_external(plugin, key, value)
+    return plugin
+
+
+def vst3_path(plugin: Any) -> Path:
+    """The file a VST3 plugin came from. Raises CspaceError where that cannot be found out.
+
+    `load_vst3` notes it. For plugins that pedalboard itself loaded, the files that this process has
+    loaded already are asked for a plugin of that name.
+    """
+    noted = vars(plugin).get(_PATH)
+    if noted is not None:
+        return Path(noted)
+    name = str(plugin.name)
+    try:
+        lines = _MAPS.read_text(errors="replace").splitlines()
+    except OSError:  # no Linux
+        lines = []
+    files = {m[1] for line in lines if (m := re.search(r"(/.*?\.vst3)(?:/|$)", line))}
+    try:
+        found = [f for f in sorted(files) if name in type(plugin).get_plugin_names_for_file(f)]
+    except Exception:  # a file that was replaced or removed meanwhile
+        found = []
+    if len(found) != 1:
+        raise CspaceError(
+            f"the file of the VST3 plugin {name!r} is not known; load it with cspace.plugins.external.load_vst3"
+        )
+    vars(plugin)[_PATH] = found[0]
+    return Path(found[0])
 
 
 __all__ = [
-    "ExactFifo",
-    "External",
-    "WorkerThread",
+    "external_from",
     "external_name",
     "external_params",
+    "external_state",
     "is_external",
     "load_vst3",
     "pedalboard_class",
     "require_pedalboard",
     "set_external",
+    "vst3_path",
 ]

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from .. import _native
 from ..plugins._base import OfflineStage
-from ..plugins.external import External, WorkerThread
+from ..plugins.externalstage import External, WorkerThread
 from .errors import CspaceError, ParameterError
 from .slot import Slot
 

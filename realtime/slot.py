@@ -8,7 +8,8 @@ from typing import Any
 
 from ..plugins._base import NativePlugin
 from ..plugins._params import Value
-from ..plugins.external import External, external_name, external_params, is_external, set_external
+from ..plugins.external import external_name, external_params, is_external, set_external
+from ..plugins.externalstage import External
 from .errors import ParameterError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from cspace.plugins import CspaceError
-from cspace.plugins.external import External, external_name, external_params, is_external, load_vst3, set_external
+from cspace.plugins.external import external_name, external_params, is_external, load_vst3, set_external
+from cspace.plugins.externalstage import External
 from cspace.realtime import Chain, chainfile
 
 RATE = 48_000
