@@ -23,7 +23,7 @@ F32 = NDArray[np.float32]
 WINDOW_S = 2.0
 #: Shortest clip, in seconds.
 SHORTEST_S = 0.2
-#: Candidates of the coarse stage that are compared exactly, and how many of these to the last digit.
+#: Candidates of the coarse stage that are compared at all lags, and how many of these at least by their states.
 CANDIDATES = 32
 _REFINED = 3
 #: A distance above this says that the clip is not in the index; measured in docs/lab-index.md.
@@ -177,26 +177,33 @@ class Searcher:
             seen.append((c, passage, best, float(lags[best])))
         seen.sort(key=lambda s: -s[3])
         results: list[tuple[Candidate, Alignment | None]] = []
-        for k, (c, passage, best, height) in enumerate(seen):
-            if passage is None:
-                results.append((c, None))
-            elif k < max(_REFINED, top):
-                results.append((c, aligner.align(passage, best)))
-            else:
-                results.append((c, Alignment(best, float(np.sqrt(max(0.0, 1 - height**2))), 0.0, False)))
-        order = sorted(range(len(results)), key=lambda i: _distance(results[i][1]))
-        if order and results[order[0]][1] is not None:
-            first = order[0]
-            alignment, passage = results[first][1], seen[first][1]
-            assert alignment is not None
-            assert passage is not None
-            results[first] = (results[first][0], aligner.with_rate(passage, alignment))
-        matches: list[Match] = []
-        for i in order:
+        for c, passage, best, height in seen:
+            rough = Alignment(best, float(np.sqrt(max(0.0, 1 - height**2))), 0.0, False)
+            results.append((c, None if passage is None else rough))
+        # Whatever is told is computed from the states; the lags only say what is worth it.
+        told: list[int] = []
+        wanted, refined = set(range(min(max(_REFINED, top), len(seen)))), set[int]()
+        while wanted - refined:
+            for i in sorted(wanted - refined):
+                c, passage, best, _ = seen[i]
+                results[i] = (c, None if passage is None else aligner.align(passage, best))
+            refined |= wanted
+            told = self._told(results, aligner, start)[:top]
+            wanted = set(told)
+        if told:
+            (c, alignment), passage = results[told[0]], seen[told[0]][1]
+            if alignment is not None and passage is not None:
+                results[told[0]] = (c, aligner.with_rate(passage, alignment))
+        return [self._match(*results[i], aligner, start) for i in told]
+
+    def _told(self, results: list[tuple[Candidate, Alignment | None]], aligner: Aligner, start: int) -> list[int]:
+        """Which results to tell, nearest first; one place of a recording only once."""
+        kept: list[tuple[int, Match]] = []
+        for i in sorted(range(len(results)), key=lambda i: _distance(results[i][1])):
             match = self._match(*results[i], aligner, start)
-            if not any(m.path == match.path and abs(m.index_sample - match.index_sample) < 2.0 for m in matches):
-                matches.append(match)
-        return matches[:top]
+            if not any(m.path == match.path and abs(m.index_sample - match.index_sample) < 2.0 for _, m in kept):
+                kept.append((i, match))
+        return [i for i, _ in kept]
 
     def _passage(self, c: Candidate, aligner: Aligner, notes: list[str]) -> F32 | None:
         """The sound around a candidate; None, with a note, if the recording is not what was indexed."""

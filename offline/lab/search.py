@@ -14,9 +14,11 @@ from .descriptors import F64, I64, Descriptor
 from .perturb import Copy, active_samples
 
 _BIN = 32  # samples whose best distance is kept, to find the next-best place
-_LOST = 1e-5  # share of |S|² + |q|² that sums of float32 products may be off by
+# Share of |S|² + |q|² that a sum of up to 2000 float32 products may be off by: four times √2000 roundings of 2⁻²⁴.
+_LOST = 1e-5
 _SLICE = 1024  # rows measured again at once
 _TOGETHER = 512  # queries compared at once
+_SPARE = 6  # bins kept besides those that `guard` may take away
 
 Advance = Callable[[int], None]
 
@@ -27,8 +29,8 @@ class Found:
 
     match: I64
     distance: F64
-    #: Smallest distance at least `guard` samples away from the match, to within bins of 32 samples and
-    #: the cancellation of float32 [shape=(rivals,)].
+    #: Smallest distance at least `guard` samples away from the match, to within bins of 32 samples
+    #: [shape=(rivals,)]; inf where nothing is so far away.
     next_best: F64
 
 
@@ -44,10 +46,10 @@ def nearest(
 ) -> Found:
     """The nearest of all samples of `x` to each query, by Euclidean distance of rows.
 
-    Blocks of rows are compared with all queries at once (|S|² + |q|² − 2 S·q, by BLAS, float32); the
-    candidates that this leaves are measured again as |S − q|, in float64, so that cancellation
-    decides nothing. Memory: a block of rows and its distances from 512 queries, some 100 MB whatever
-    the length of `x`, plus a distance per 32 samples for each of the first `rivals` queries.
+    Blocks of rows are compared with all queries at once (|S|² + |q|² − 2 S·q about the queries' mean, by
+    BLAS, float32); the candidates that this leaves, for the match and for the next best, are measured
+    again as |S − q|, in float64, so that cancellation decides nothing. Memory: a block of rows and its
+    distances from 512 queries, some 150 MB whatever the length of `x`.
 
     Parameters
     ----------
@@ -59,16 +61,20 @@ def nearest(
     """
     count = len(queries)
     wide = queries.astype(np.float64)
-    q2 = np.einsum("ij,ij->i", wide, wide)
+    # What all rows share, such as a constant, cancels in the products too: it is taken out before.
+    middle = wide.mean(axis=0).astype(np.float32) if count else np.zeros(descriptor.dims, np.float32)
+    asked = queries - middle
+    q2 = np.einsum("ij,ij->i", asked, asked, dtype=np.float64)
     match = np.full(count, -1, np.int64)
     best = np.full(count, np.inf)  # squared
     wanted = count if rivals is None else min(rivals, count)
-    bins = np.full((len(x) // _BIN + 1, wanted), np.inf, np.float32)
+    near = _Nearest(wide[:wanted], guard)
     first = 0
     for rows in descriptor.blocks(x):
-        s2 = np.einsum("ij,ij->i", rows, rows)
+        about = rows - middle
+        s2 = np.einsum("ij,ij->i", about, about)
         for some in (slice(k, min(k + _TOGETHER, count)) for k in range(0, count, _TOGETHER)):
-            d2 = rows @ queries[some].T
+            d2 = about @ asked[some].T
             d2 *= -2.0
             d2 += s2[:, None]
             d2 += q2[some].astype(np.float32)
@@ -76,16 +82,11 @@ def nearest(
                 for k, (low, high) in enumerate(exclude[some].tolist()):
                     d2[max(0, low - first) : max(0, high - first), k] = np.inf
             _keep_nearest(rows, s2, d2, first, wide[some], q2[some], match[some], best[some])
-            if some.start < wanted:
-                _keep_bins(d2[:, : wanted - some.start], first, bins[:, some])
+            near.keep(rows, s2, d2[:, : max(0, wanted - some.start)], first, q2, some.start)
         first += len(rows)
         if advance is not None:
             advance(len(rows))
-    next_best = np.empty(wanted)
-    for k, m in enumerate(match[:wanted].tolist()):
-        away = np.concatenate([bins[: max(0, (m - guard) // _BIN), k], bins[(m + guard) // _BIN + 1 :, k]])
-        next_best[k] = np.sqrt(max(0.0, float(away.min(initial=np.inf))))
-    return Found(match, np.sqrt(best), next_best)
+    return Found(match, np.sqrt(best), near.next_best(match))
 
 
 def _keep_nearest(rows: F32, s2: F32, d2: F32, first: int, wide: F64, q2: F64, match: I64, best: F64) -> None:
@@ -104,11 +105,42 @@ def _keep_nearest(rows: F32, s2: F32, d2: F32, first: int, wide: F64, q2: F64, m
                 best[k], match[k] = exact[j], first + part[j]
 
 
-def _keep_bins(d2: F32, first: int, bins: F32) -> None:
-    """The smallest distance of each bin of 32 samples, block by block."""
-    starts = np.unique(np.concatenate([[0], np.arange(-first % _BIN, len(d2), _BIN)]))
-    kept = bins[first // _BIN : first // _BIN + len(starts)]
-    np.minimum(kept, np.minimum.reduceat(d2, starts, axis=0), out=kept)
+class _Nearest:
+    """The bins of 32 samples that come nearest to each query, measured in float64."""
+
+    def __init__(self, wide: F64, guard: int) -> None:
+        self.wide, self.guard = wide, guard
+        kept = 2 * guard // _BIN + 3 + _SPARE
+        self.squares = np.full((len(wide), kept), np.inf)
+        self.starts = np.zeros((len(wide), kept), np.int64)
+
+    def keep(self, rows: F32, s2: F32, d2: F32, first: int, q2: F64, begin: int) -> None:
+        """Takes in one block: `d2` from the queries `begin` … [shape=(rows, queries)]."""
+        edges = np.unique(np.concatenate([[0], np.arange(-first % _BIN, len(d2), _BIN), [len(d2)]]))
+        lowest = np.minimum.reduceat(d2, edges[:-1], axis=0) if d2.size else np.zeros((0, 0), np.float32)
+        largest = float(s2.max(initial=0.0))
+        for j in range(lowest.shape[1]):
+            k, low = begin + j, lowest[:, j].astype(np.float64)
+            lost, kept = _LOST * (largest + q2[k]), self.squares.shape[1]
+            # No bin above the last of those kept so far or sure to be kept now.
+            bound = np.partition(np.concatenate([self.squares[k], low + lost]), kept - 1)[kept - 1]
+            maybe = np.flatnonzero((low - lost <= bound) & np.isfinite(low))
+            if len(maybe) > 2 * kept:  # long silence: any of them is as near as the others
+                maybe = maybe[np.argpartition(low[maybe], 2 * kept)[: 2 * kept]]
+            squares, starts = [*self.squares[k]], [*self.starts[k]]
+            for part in (slice(edges[i], edges[i + 1]) for i in maybe):
+                exact = np.sum((rows[part] - self.wide[k]) ** 2, axis=1)
+                squares.append(float(np.min(exact[np.isfinite(d2[part, j])])))
+                starts.append(first + part.start)
+            order = np.argsort(squares, kind="stable")[:kept]
+            self.squares[k], self.starts[k] = np.array(squares)[order], np.array(starts)[order]
+
+    def next_best(self, match: I64) -> F64:
+        """The smallest distance to each query outside the bins that lie within `guard` samples of its match."""
+        m = match[: len(self.wide), None]
+        bins = self.starts // _BIN
+        away = (bins < np.maximum(0, m - self.guard) // _BIN) | (bins > (m + self.guard) // _BIN)
+        return np.sqrt(np.min(np.where(away, self.squares, np.inf), axis=1, initial=np.inf))
 
 
 @dataclass

@@ -85,19 +85,58 @@ def test_figures_of_a_match_are_true(made: tuple[Path, Path, dict[str, F32]]) ->
     searcher = Searcher(Index(target))
     same = searcher.query(x[30_001:60_000]).matches[0]
     assert same.distance is not None
-    assert same.distance < 1e-3  # 24-bit FLAC between them
+    # 24-bit FLAC between them: noise of 2⁻²³ / √12 on sound of rms 0.03 is 1e-6 of it.
+    assert same.distance < 1e-5
     q = noisy(x[30_001:60_000], 6.0)
     match = Searcher(Index(target), window_s=10.0).query(0.5 * q).matches[0]
-    # The definition, from the states themselves: what is left of the query after the best gain.
+    # The definition, from the states themselves: what is left of the query after the best gain. Both sum in
+    # float64; the FLAC's noise moves the distance by less than 1e-6.
     z = forward_states(0.5 * q, searcher.index.spec.fine, RATE).ravel().astype(float)
     p = forward_states(x[30_001:60_000], searcher.index.spec.fine, RATE).ravel().astype(float)
     gain = (z @ p) / (p @ p)
-    assert match.distance == pytest.approx(np.linalg.norm(z - gain * p) / np.linalg.norm(z), abs=1e-4)
-    assert match.gain_db == pytest.approx(20 * np.log10(gain), abs=0.01)
+    assert match.distance == pytest.approx(np.linalg.norm(z - gain * p) / np.linalg.norm(z), abs=1e-6)
+    assert match.gain_db == pytest.approx(20 * np.log10(gain), abs=1e-4)
     slow = soxr.resample(x[30_001:80_000], 10_000, 10_003, quality="VHQ")[: 2 * RATE]
     found = searcher.query(slow).matches[0]
     assert found.rate_ppm == pytest.approx(-300, abs=25)
     assert found.index_sample == pytest.approx(30_001, abs=1.0)
+
+
+@pytest.mark.parametrize(("seconds", "noise_db"), [(0.5, 6.0), (1.0, 40.0), (2.0, 60.0), (0.5, 110.0), (5.0, 20.0)])
+def test_distance_is_right_down_to_nothing(seconds: float, noise_db: float) -> None:
+    """At 10 s one float32 sum over the states made 0.0934 into 0.0878, and 0.0009 into 0."""
+    spec, n = IndexSpec(), round(seconds * RATE)
+    x = voice(seconds + 0.1, 2)
+    p = x[1000:][:n]
+    q = np.float32(0.7) * noisy(p, noise_db)
+    found = Aligner(spec, q).align(x[995:][: n + 10], 4)
+    z, w = (forward_states(s, spec.fine, RATE).ravel().astype(float) for s in (q, p))
+    gain = (z @ w) / (w @ w)
+    true = np.linalg.norm(z - gain * w) / np.linalg.norm(z)
+    # Residuals are float32: 2⁻²⁴ of the states, no more than 1e-7 where nothing else is left.
+    assert found.distance == pytest.approx(true, rel=1e-5, abs=2e-8)
+    assert found.gain_db == pytest.approx(20 * np.log10(gain), abs=1e-5)
+    assert round(found.offset) == 5
+
+
+def test_every_distance_told_is_computed_from_the_states(made: tuple[Path, Path, dict[str, F32]]) -> None:
+    """Also where the best candidates are one place and those behind them move up."""
+    _, target, clips = made
+    searcher = Searcher(Index(target))
+    spec = searcher.index.spec
+    q = noisy(clips["a/0.flac"][24_000:48_000], 10.0)
+    z = forward_states(q, spec.fine, RATE).ravel().astype(float)
+    for top in (1, 7):
+        matches = searcher.query(q, top=top).matches
+        assert len(matches) == top
+        for m in matches[1:]:  # the first may have a rate
+            at = round(m.index_sample)
+            x = np.concatenate([np.zeros(RATE, np.float32), clips[m.path], np.zeros(RATE, np.float32)])[at + RATE :][
+                :RATE
+            ]
+            w = forward_states(x, spec.fine, RATE).ravel().astype(float)
+            left = np.linalg.norm(z - (z @ w) / (w @ w) * w) / np.linalg.norm(z)
+            assert m.distance == pytest.approx(left, abs=1e-6)
 
 
 def test_other_rates_and_channels(made: tuple[Path, Path, dict[str, F32]], tmp_path: Path) -> None:
