@@ -183,6 +183,27 @@ def test_components_are_scikit_learns_whatever_the_blocks(small: tuple[Path, lis
     assert other.passes <= 2  # it starts where the last one ended
 
 
+@pytest.mark.parametrize("offset", [5.0, 300.0, -3000.0])
+def test_the_share_explained_holds_far_from_zero(tmp_path: Path, offset: float) -> None:
+    rng, entries, made = np.random.default_rng(11), [], []
+    store = LatentStore.create(tmp_path, EncoderInfo("made", "", 24_000, 1920, DIM, 12.5, "x"))
+    for k in range(2):
+        x = (rng.standard_normal((400, DIM)) * np.arange(1, DIM + 1) + offset).astype(np.float32)
+        store.write(f"u{k}", Latents(x, np.ones(400, np.float32), np.arange(400) / 12.5, f"s{k}"))
+        entries.append(Entry(f"u{k}", f"s{k}", 400, 32.0, ""))
+        made.append(x)
+    store.finish(entries)
+    times = np.arange(WINDOW + 2, 400, dtype=np.int32)
+    who, n = np.repeat(np.arange(2, dtype=np.int32), len(times)), 2 * len(times)
+    still, no = np.zeros(n, np.float32), np.zeros(n, bool)
+    frames = Frames(["u0", "u1"], ["s0", "s1"], who, who, np.tile(times, 2), still, still, no, no)
+    with Workers(1) as workers:
+        found = fit_pca(workers, frames.blocks(200), str(tmp_path), 2, WINDOW, 3, most_passes=1, seed=1)
+    flat = np.concatenate([windows.flattened(x, times, 2, WINDOW) for x in made]).astype(float)
+    # Squares and their mean are summed in float64: (offset / width)² × 2⁻⁵³ × 800 rows.
+    assert found.total_variance == pytest.approx(flat.var(axis=0).sum(), rel=1e-7)
+
+
 def test_blocks_hold_one_speaker_and_every_row_once(small: tuple[Path, list[np.ndarray]]) -> None:
     frames = table(small[1])
     for keep in (None, np.arange(len(frames)) % 3 == 0):
