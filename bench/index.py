@@ -100,7 +100,7 @@ def choose(seconds: float) -> tuple[list[Path], list[Path]]:
                 continue
             inside.append(path)
             with Reader(path) as file:
-                got += file.frames / file.sample_rate
+                got += file.length() / file.sample_rate
     return inside, outside
 
 

@@ -46,18 +46,20 @@ def stream_mono(
     block: int = 65536,
     seconds: float | None = None,
     conversions: list[str] | None = None,
+    faults: list[str] | None = None,
 ) -> Generator[F32]:
     """Mono float32 blocks of a file at `sample_rate`, of any length in bounded memory.
 
     Channels are averaged, the rate is changed by soxr (VHQ), NaN and Inf become 0; `conversions`
-    receives what was done, in words, when the last block has been given or the reading is left.
+    receives what was done and what is wrong with the file (it is cut off), in words, when the last
+    block has been given or the reading is left; `faults` the latter alone.
 
     Raises FileError for what cannot be read, ParameterError for `seconds` that are not a length.
     """
     if seconds is not None and not 0.0 < seconds < np.inf:
         raise ParameterError(f"seconds is {seconds}; more than 0 is needed, and a finite number")
     said = conversions if conversions is not None else []
-    with Reader(path) as file, _bad_samples_said(file, said):
+    with Reader(path) as file, _faults_said(file, said, faults):
         left = None if seconds is None else round(seconds * file.sample_rate)
         change: Any = None
         if file.sample_rate != sample_rate:
@@ -83,11 +85,14 @@ def stream_mono(
 
 
 @contextlib.contextmanager
-def _bad_samples_said(file: Reader, said: list[str]) -> Iterator[None]:
-    """Says how many samples were mended, at the end and where a caller stops early."""
+def _faults_said(file: Reader, said: list[str], faults: list[str] | None) -> Iterator[None]:
+    """Says what is wrong with a file and how many samples were mended, at the end and where a caller stops early."""
     try:
         yield
     finally:
+        said += file.warnings
+        if faults is not None:
+            faults += file.warnings
         if file.bad_samples:
             said.append(f"{file.bad_samples} NaN or Inf samples set to 0")
 

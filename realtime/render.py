@@ -30,7 +30,7 @@ FALLBACK_RATE = 48_000  # for files below the lowest rate of processors
 AUTO_TAIL_S = 10.0
 
 Event = tuple[float, str, Any]  # seconds, "eq.low_gain_db", value
-Progress = Callable[[int, int], None]  # frames written, frames expected
+Progress = Callable[[int, int], None]  # frames written, frames expected or 0
 
 
 @dataclass
@@ -78,7 +78,7 @@ def render(
     subtype : sample format such as PCM_16; None for float32 where the format can hold it
     tail : seconds to go on after the input ends, or "auto" for the chain's tail, at most 10 s
     automation : (seconds, "processor.parameter", value): sample-accurate parameter moves
-    progress : called with (frames written, frames expected)
+    progress : called with (frames written, frames expected); 0 are expected where the file does not say
 
     An input of 0 frames gives a valid file of 0 frames (plus tail) and a warning.
     Raises CspaceError: FileError for files, ParameterError for the chain and automation.
@@ -91,14 +91,15 @@ def render(
         link = chain.offline(rate, reader.channels, ENGINE_BLOCK)
         try:
             job = _Job(link, reader, rate, _tail_frames(link, tail, rate), automation)
-            expected = reader.frames + round(job.tail * reader.sample_rate / rate)
+            added = round(job.tail * reader.sample_rate / rate)
+            expected = None if reader.frames is None else reader.frames + added
             with Writer(
                 target, reader.sample_rate, reader.channels, frames=expected, subtype=subtype, inputs=[source]
             ) as writer:
                 for y in job.output():
                     writer.write(y)
                     if progress is not None:
-                        progress(writer.frames_written, expected)
+                        progress(writer.frames_written, expected or 0)
             faults = [f"{s['name']} gave NaN or Inf and was muted {s['faults']}×" for s in _faulty(link)]
         finally:
             link.close()
@@ -145,9 +146,7 @@ def _warnings(report: Report, reader: Reader) -> list[str]:
     found = []
     if reader.frames_read == 0:
         found.append(f"{reader.path}: holds no samples")
-    elif reader.frames_read < reader.frames:
-        got, said = (n / reader.sample_rate for n in (reader.frames_read, reader.frames))
-        found.append(f"{reader.path}: ends after {got:.3f} s, though its header promises {said:.3f} s")
+    found += [f"{reader.path}: {words}" for words in reader.warnings]
     if report.bad_samples:
         found.append(f"{reader.path}: {report.bad_samples} samples were NaN or Inf and are played as 0")
     if report.clipped_samples:

@@ -97,6 +97,8 @@ class Feeder:
         self._engine, self._sink, self._path, self._stop = engine, sink, path, stop
         self._loop, self._tail = loop, tail
         self._frames = 0
+        #: What is wrong with the file, in words; complete when it was played to its end.
+        self.warnings: list[str] = []
         if path is not None:
             with Reader(path) as reader:
                 if reader.channels not in (1, engine.channels):
@@ -146,6 +148,7 @@ class Feeder:
                 for x in _at_rate(reader, self._engine.sample_rate):
                     empty = empty and len(x) == 0
                     yield np.ascontiguousarray(_spread(x, channels).T)
+                self.warnings = [f"{reader.path}: {words}" for words in reader.warnings]
             if empty or not self._loop:
                 return
 

@@ -87,9 +87,9 @@ def read_crop(path: Path, sample_rate: int, samples: int, where: float) -> F32:
     """`samples` mono samples at `sample_rate` from `where` (0 … 1) of the places a file offers."""
     with Reader(path) as file:
         need = int(np.ceil(samples * file.sample_rate / sample_rate)) + 64
-        file.seek(int(where * max(0, file.frames - need)))
-        block = next(file.blocks(need), None)
-    if block is None:
+        file.seek(int(where * max(0, file.length() - need)))
+        block = file.read(need)
+    if len(block) == 0:
         raise AudioError(f"{path}: has no samples")
     mono = block.mean(axis=1, dtype=np.float32)
     if file.sample_rate != sample_rate:

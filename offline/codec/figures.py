@@ -48,7 +48,7 @@ class Piece:
 def middle(path: Path, sample_rate: int, seconds: float) -> F32:
     """The middle `seconds` of a file as mono, at most; shorter files whole. Raises AudioError for silence."""
     with Reader(path) as file:
-        length = file.frames / file.sample_rate
+        length = file.length() / file.sample_rate
     x = read_crop(path, sample_rate, round(min(seconds, length) * sample_rate), 0.5)
     if float(np.sqrt(np.mean(np.square(x)))) < QUIET:
         raise AudioError(f"{path}: the part looked at is silent")

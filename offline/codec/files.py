@@ -81,6 +81,8 @@ def planes(path: Path, sample_rate: int, channels: int, block: int, said: list[s
             rest = change.resample_chunk(np.zeros((0, channels), np.float32), last=True).reshape(-1, channels)
             if len(rest):
                 yield rest
+        if said is not None:
+            said += file.warnings
         if file.bad_samples and said is not None:
             said.append(f"{file.bad_samples} NaN or Inf samples set to 0")
 
@@ -108,7 +110,8 @@ def encode_file(
     rate = spec.kbps if kbps is None else kbps
     with Reader(source) as file:
         channels = 1 if mono else file.channels
-        expected = max(1, file.frames) * spec.sample_rate / file.sample_rate
+        # Without a length in the header the progress stays at its beginning.
+        expected = (file.frames or float("inf")) * spec.sample_rate / file.sample_rate
     if channels > 32:
         raise AudioError(f"{source}: has {channels} channels; at most 32 can be encoded, or one with --mono")
     said: list[str] = []

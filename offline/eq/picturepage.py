@@ -53,7 +53,7 @@ def _before_after(model: Model, path: Path, way: tuple[str, float]) -> list[plot
         raise AudioError(f"{path}: is silent; choose another piece")
     with Reader(path) as file:
         rate = file.sample_rate
-        block = next(iter(file.blocks(math.ceil(_EXCERPT_S * rate))))
+        block = file.read(math.ceil(_EXCERPT_S * rate))
     x = np.ascontiguousarray(block.T)
     made = Brain(model, rate).decide(before, {word: 1.0}, intensity, "gated")
     heard = [spectrum_of(v, rate, model.bands) for v in (x, filtered(x, made.setting, rate))]

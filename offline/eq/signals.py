@@ -124,7 +124,7 @@ def excerpts(
 
 def _parts(path: Path, seconds: float, sample_rate: int, each: int) -> Iterator[tuple[float, F32]]:
     with Reader(path) as file:
-        rate, total = file.sample_rate, file.frames
+        rate, total = file.sample_rate, file.length()
         if total < 0.5 * seconds * rate:
             return
         size = min(round(seconds * rate), total)

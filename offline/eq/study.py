@@ -76,14 +76,16 @@ def listen(path: Path, bands: int, progress: Progress | None = None) -> Listened
                 powers.append(power)
                 levels.append(level)
             if progress is not None:
-                progress(file.frames_read, max(file.frames, file.frames_read))
+                progress(file.frames_read, max(file.frames or 0, file.frames_read))
         if not file.frames_read:
             raise AudioError(f"{path}: has no samples")
         if not powers:
             for power, level in frames.add(np.zeros((file.channels, 0), np.float32), last=True):
                 powers.append(power)
                 levels.append(level)
-        notes = [f"{file.bad_samples} NaN or Inf samples set to 0"] if file.bad_samples else []
+        notes = list(file.warnings)
+        if file.bad_samples:
+            notes.append(f"{file.bad_samples} NaN or Inf samples set to 0")
         return Listened(
             Path(path),
             file.sample_rate,
@@ -206,7 +208,7 @@ def render(source: Path, target: Path, setting: F64, gain_db: float, progress: P
                 x = np.ascontiguousarray(block.T)
                 writer.write(np.ascontiguousarray(eq.process(x, file.sample_rate, reset=i == 0).T))
                 if progress is not None:
-                    progress(file.frames_read, max(file.frames, file.frames_read))
+                    progress(file.frames_read, max(file.frames or 0, file.frames_read))
         return writer.peak
 
 

@@ -25,7 +25,7 @@ def load_clip(
     more than 20 minutes.
     """
     with Reader(path) as file:
-        length = file.frames / file.sample_rate
+        length = file.length() / file.sample_rate
         rate, channels = file.sample_rate, file.channels
     if start_s > 0.0 and start_s >= length:
         raise AudioError(f"{path}: --start {start_s:g} s is beyond its end at {length:.3f} s")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...audiofile import Reader
 from ...plugins._errors import FileError
 from . import modelfile as mf
 from .analysis import Reading, combine, read
@@ -42,13 +43,11 @@ def _tell(report: Report, part: str, total: float | None, done: float) -> None:
 
 
 def _length(path: str | os.PathLike[str]) -> float | None:
-    import soundfile as sf
-
     try:
-        info = sf.info(os.fspath(path))
-    except (sf.LibsndfileError, OSError):
+        with Reader(path) as file:
+            return file.frames / file.sample_rate if file.frames else None
+    except FileError:
         return None
-    return float(info.duration) if info.frames > 0 else None
 
 
 def grid_of(model: mf.Model, kind: str) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...audiofile import Reader
 from ...plugins._errors import AudioError
 from ..audio import F32, audio_files, load_mono, normalise_peak
 from .descriptors import I64, Descriptor
@@ -77,17 +78,16 @@ def gather(
 
 
 def _cut(path: Path, group: str, sample_rate: int, seconds: float, rng: np.random.Generator) -> Piece | None:
-    import soundfile
-
     from .perturb import active_samples
 
-    info = soundfile.info(str(path))
-    if info.duration < seconds:
+    with Reader(path) as file:
+        length_s = file.length() / file.sample_rate
+    if length_s < seconds:
         return None
     # Of long music at most the first five minutes are decoded.
-    room = min(info.duration, 300.0) - seconds
+    room = min(length_s, 300.0) - seconds
     start_s = float(rng.uniform(0.0, room)) if room > 0 else 0.0
-    clip = load_mono(path, sample_rate, seconds=min(info.duration, start_s + seconds + 0.1))
+    clip = load_mono(path, sample_rate, seconds=min(length_s, start_s + seconds + 0.1))
     first = round(start_s * sample_rate)
     x = clip.samples[first : first + round(seconds * sample_rate)]
     if len(x) < seconds * sample_rate - 2 or not np.max(np.abs(x)) > 1e-3:

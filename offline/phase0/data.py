@@ -51,10 +51,11 @@ def prepare(config: Phase0Config) -> Prepared:
     twice = [name for name, count in Counter(f[0] for f in found).items() if count > 1]
     if twice:
         raise FileError(f"{config.data.path}: utterance {twice[0]!r} occurs twice; ids must differ")
-    utterances, short, empty = [], 0, []
+    utterances, short, empty, faulty = [], 0, [], []
     for name, speaker, path in found:
         with Reader(path) as file:
-            seconds = file.frames / file.sample_rate
+            seconds = file.length() / file.sample_rate
+            faulty += [f"{name} {words}" for words in file.warnings[:1]]
         if not seconds:
             empty.append(name)
         elif seconds < config.data.min_seconds:
@@ -66,6 +67,8 @@ def prepare(config: Phase0Config) -> Prepared:
         left_out.append(f"{short} of {len(found)} utterances are shorter than {config.data.min_seconds:g} s")
     if empty:
         left_out.append(f"{len(empty)} utterances have no samples, such as {empty[0]}")
+    if faulty:
+        left_out.append(f"{len(faulty)} recordings are used as far as they go, such as {faulty[0]}")
     utterances = _at_most(utterances, config.data.max_utterances_per_speaker, config.seed)
     if not utterances:
         raise AudioError(f"{config.data.path}: no utterance is left ({'; '.join(left_out)})")

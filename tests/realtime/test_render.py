@@ -169,18 +169,9 @@ def test_a_cut_off_file_plays_as_far_as_it_goes(wav: Path, tmp_path: Path) -> No
     for path in (wav, flac):
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-        out = tmp_path / "out.wav"
-        try:
-            report = render(Chain(), path, out)
-        except CspaceError as e:
-            problem = str(e)
-            assert not out.exists()
-        else:
-            problem = " ".join(report.warnings)
-            assert 10_000 < report.frames < 50_000
-            out.unlink()
-        # libsndfile mends a WAV header by itself; a FLAC file shows the fault.
-        assert path is wav or "ends after" in problem or "is damaged" in problem
+        report = render(Chain(), path, tmp_path / "out.wav")
+        assert 10_000 < report.frames < 50_000
+        assert any("ends after" in w for w in report.warnings)
 
 
 def test_targets_that_cannot_be_written_are_named(wav: Path, tmp_path: Path) -> None:

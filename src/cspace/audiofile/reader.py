@@ -1,4 +1,4 @@
-"""An audio file read in blocks. Thread: control."""
+"""An audio file read in blocks, to its true end. Thread: control."""
 
 from __future__ import annotations
 
@@ -7,77 +7,168 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
 from numpy.typing import NDArray
 
-from ..plugins._errors import FileError, near
-from .formats import reason
+from ..plugins._errors import FileError
+from .about import About, about
+from .headers import Header, read_header
+from .pieces import Piece, pieces_of
+from .source import Source
 
-# More than the longest page holds: 255 packets of 1024 samples (Vorbis) or 960 (Opus).
-_OGG_PAGE = 300_000
+_SKIPPED = 65_536
+# Formats whose header may promise frames that are not there, and libsndfile believes it.
+_PROMISES = ("FLAC", "MP3", "MPEG")
 
 
 class Reader:
     """An audio file read in blocks; NaN and Inf become 0 and are counted.
 
+    A file that ends before its header says so, a damaged one and a chained Ogg file give what is in
+    them, and `warnings` says what is missing. A file written to a pipe, whose header has no length,
+    is read like any other.
+
+    Parameters
+    ----------
+    path : a file, or `-` for standard input
+
     Raises FileError naming the file and the reason for a missing, unreadable or corrupt file.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
+        self._source = Source(path)
+        self.path: Path = self._source.path
+        #: Samples that were NaN or Inf.
         self.bad_samples = 0
+        #: Frames given by `blocks`, or passed over by `seek`.
         self.frames_read = 0
-        if self.path.is_dir():
-            raise FileError(f"{self.path}: is a folder, not an audio file")
-        if not self.path.exists():
-            beside = [p.name for p in self.path.parent.iterdir()] if self.path.parent.is_dir() else []
-            raise FileError(f"{self.path}: there is no such file{near(self.path.name, beside)}")
+        #: What is wrong with the file, in words that follow its name; complete when all of it has been read.
+        self.warnings: list[str] = []
+        self._pieces: list[Piece] = []
+        self._at = 0  # the piece that is read
+        self._complete = False  # `warnings` is
         try:
-            self._file = sf.SoundFile(os.fspath(self.path))
-        except (sf.LibsndfileError, OSError, TypeError) as e:
-            if self.path.stat().st_size == 0:
-                raise FileError(f"{self.path}: the file is empty (0 bytes)") from None
-            raise FileError(f"{self.path}: cannot be read as audio: {reason(e)}") from None
-        self.sample_rate = int(self._file.samplerate)
-        self.channels = int(self._file.channels)
-        self.frames = int(self._file.frames)  # what the header says; a cut-off file has fewer
+            self._header = read_header(self._source)
+            self._pieces = pieces_of(self._source, self._header, self.warnings)
+        except BaseException:
+            self.close()
+            raise
+        first = self._pieces[0]
+        self.sample_rate = first.sample_rate
+        self.channels = first.channels
+        #: As many as there should be; None where neither header nor pages say it. A cut-off file may
+        #: give fewer: see `length`.
+        self.frames: int | None = None
+        if all(p.frames is not None for p in self._pieces):
+            self.frames = sum(p.frames or 0 for p in self._pieces)
+        self._length: int | None = None
+        if self._header is not None and self._header.cut:
+            self._cut_off(self._header)
+
+    def _cut_off(self, header: Header) -> None:
+        """Says that the header promises more than is there."""
+        got, claimed = self.frames or 0, header.claimed or 0
+        if got and header.there:
+            self._promised(got, got * claimed / header.there)
+        else:
+            self.warnings.append("is cut off before its sound begins")
+
+    def _promised(self, got: int, said: float) -> None:
+        rate = self.sample_rate
+        self.warnings.append(f"ends after {got / rate:.3f} s, though its header promises {said / rate:.3f} s")
+
+    def about(self) -> About:
+        """What else the file holds: which loudspeaker each channel is for, notes, marks, tags."""
+        return about(self._pieces[0].decoder, self._header)
 
     def blocks(self, size: int) -> Iterator[NDArray[np.float32]]:
-        """The whole file in pieces: float32 [shape=(frames, channels)], up to `size` frames each."""
-        while True:
-            try:
-                x = self._file.read(size, dtype="float32", always_2d=True)
-            except (sf.LibsndfileError, OSError) as e:
+        """The rest of the file in pieces: float32 [shape=(frames, channels)], up to `size` frames each."""
+        while self._at < len(self._pieces):
+            piece = self._pieces[self._at]
+            x = piece.read(size)
+            if self._source.failed:
                 at = self.frames_read / self.sample_rate
-                raise FileError(f"{self.path}: is damaged {at:.3f} s from the start: {reason(e)}") from None
+                raise FileError(f"{self.path}: cannot be read from {at:.3f} s on: {self._source.failed}")
             if len(x) == 0:
-                return
+                if piece.fault and not self.frames_read:
+                    raise FileError(f"{self.path}: is damaged 0.000 s from the start: {piece.fault}")
+                self._next_piece()
+                continue
             self.frames_read += len(x)
             bad = ~np.isfinite(x)
             if bad.any():
                 self.bad_samples += int(bad.sum())
                 x[bad] = 0.0
             yield x
+        self._finish()
+
+    def _next_piece(self) -> None:
+        if len(self._pieces) > 1:
+            self._pieces[self._at].close()
+        self._at += 1
+        if self._at < len(self._pieces):
+            self._pieces[self._at].seek(0)
+
+    def _finish(self) -> None:
+        """All was read: the warnings are complete."""
+        if self._complete:
+            return
+        self._complete = True
+        for piece in self._pieces:
+            self.warnings += piece.holes
+        faults = [p.fault for p in self._pieces if p.fault]
+        if self.frames is not None and self.frames_read < self.frames:
+            self._promised(self.frames_read, self.frames)
+        elif faults:
+            ends = self.frames_read / self.sample_rate
+            self.warnings.append(f"is cut off or damaged after {ends:.3f} s: {faults[0]}")
 
     def seek(self, frame: int) -> None:
-        """Goes to a frame counted from the start; `blocks` reads on from there. FileError where that fails."""
-        # libsndfile 1.2.2 lands beside the frame in the last page of an Ogg file (192 samples off in
-        # Vorbis at 24 kHz), so that one is read through from the page before.
-        safe = min(frame, max(0, self.frames - _OGG_PAGE)) if self._file.format == "OGG" else frame
-        try:
-            self.frames_read = int(self._file.seek(safe))
-            while self.frames_read < frame:
-                passed = len(self._file.read(min(65536, frame - self.frames_read), dtype="float32", always_2d=True))
-                if passed == 0:
-                    break
-                self.frames_read += passed
-        except (sf.LibsndfileError, OSError, RuntimeError) as e:
-            at = frame / self.sample_rate
-            raise FileError(f"{self.path}: cannot be read from {at:.3f} s on: {reason(e)}") from None
+        """Goes to a frame counted from the start, at most to the end; `blocks` reads on from there."""
+        before = 0
+        for at, piece in enumerate(self._pieces):
+            self._at = at
+            last = at == len(self._pieces) - 1
+            if last or piece.frames is None or frame < before + piece.frames:
+                self.frames_read = before + piece.seek(frame - before)
+                return
+            before += piece.frames
+
+    def read(self, frames: int) -> NDArray[np.float32]:
+        """The next frames in one array, float32 [shape=(frames, channels)]; fewer only at the end."""
+        found = [np.zeros((0, self.channels), np.float32)]
+        left = frames
+        while left > 0 and (x := next(self.blocks(left), None)) is not None:
+            found.append(x)
+            left -= len(x)
+        return np.concatenate(found)
+
+    def length(self) -> int:
+        """Frames that there are, and `seek` can go to; `blocks` starts at the beginning afterwards.
+
+        Where the header says nothing, or more than can be decoded, they are counted by reading through.
+        """
+        if self._length is None:
+            self._length = self.frames
+            if self.frames is None or (self._pieces[0].decoder.format in _PROMISES and not self._ends_at(self.frames)):
+                self.seek(0)
+                for _ in self.blocks(_SKIPPED):
+                    pass
+                self._length = self.frames_read
+        self.seek(0)
+        self.bad_samples = 0
+        return self._length or 0
+
+    def _ends_at(self, frames: int) -> bool:
+        if frames == 0:
+            return True
+        self.seek(frames - 1)
+        return self.frames_read == frames - 1 and len(self._pieces[self._at].read(1)) == 1
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        for piece in self._pieces:
+            piece.close()
+        self._source.close()
 
     def __enter__(self) -> Reader:
         return self

@@ -48,7 +48,7 @@ def render(
             sample_rate=sample_rate,
             subtype=subtype,
             tail=seconds,
-            progress=lambda done, expected: bar.update(task, completed=done, total=max(expected, 1)),
+            progress=lambda done, expected: bar.update(task, completed=done, total=expected or None),
         )
     for warning in report.warnings:
         note(warning)
