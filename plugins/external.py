@@ -55,6 +55,8 @@ def load_vst3(path: str | Path, plugin_name: str | None = None, **parameters: An
         )
     except (ImportError, ValueError, RuntimeError, AttributeError) as e:
         raise ParameterError(f"VST3 file {str(path)!r} cannot be used: {e}") from None
+    if plugin_name is not None and plugin.name != plugin_name:  # pedalboard takes any name where a file has one plugin
+        raise ParameterError(f"VST3 file {str(path)!r} cannot be used: it holds {plugin.name!r}, not {plugin_name!r}")
     vars(plugin)[_PATH] = str(Path(path).absolute())
     return plugin
 
@@ -119,6 +121,14 @@ def set_external(plugin: Any, name: str, value: Any) -> None:
         raise ParameterError(f"{external_name(plugin)}.{name} = {value!r} is not allowed: {reason}") from None
 
 
+def set_externals(plugin: Any, parameters: dict[str, Any]) -> None:
+    """Sets those parameters that differ from what the plugin shows: a value shown is rounded, one kept is not."""
+    shown = external_params(plugin)
+    for name, value in parameters.items():
+        if name not in shown or shown[name] != value:
+            set_external(plugin, name, value)
+
+
 # ---- settings as data ------------------------------------------------------------------------
 
 
@@ -126,8 +136,8 @@ def external_state(plugin: Any) -> dict[str, Any]:
     """All settings of a pedalboard plugin as plain data, for chain files, `pickle` and copies; no sound.
 
     The dict holds bools, numbers, texts, lists, `bytes` (the state of a VST3 plugin) and float32
-    arrays (an impulse response). Its keys besides the parameters: `type` ("pedalboard" or "vst3") and,
-    where they apply, `class`, `plugins` (of a container; type "dry" for a None in it), `impulse_response`,
+    arrays (an impulse response). Its keys: `type` ("pedalboard" or "vst3"), `parameters` and, where they
+    apply, `class`, `plugins` (of a container; type "dry" for a None in it), `impulse_response`,
     `impulse_response_rate`, `path`, `plugin_name`, `state`, `raw_values`.
     Raises CspaceError, naming plugin and reason, for one that could not be made again.
     """
@@ -144,11 +154,11 @@ def external_state(plugin: Any) -> dict[str, Any]:
         state["plugins"] = [{"type": "dry"} if p is None else external_state(p) for p in plugin]
     if hasattr(plugin, "impulse_response_filename"):
         state |= _impulse_response(plugin)
-    state |= external_params(plugin)
-    lost = _arguments(type(plugin)) - _ARGUMENT_KEYS.keys() - state.keys()
+    state["parameters"] = external_params(plugin)
+    lost = _arguments(type(plugin)) - _ARGUMENT_KEYS.keys() - state["parameters"].keys()
     if lost:
         raise CspaceError(f"a {kind} cannot be written down: pedalboard does not tell its {', '.join(sorted(lost))}")
-    return state
+    return {k: v for k, v in state.items() if k != "parameters" or v}
 
 
 def external_from(state: dict[str, Any], folder: Path | None = None) -> Any:
@@ -172,15 +182,33 @@ def external_from(state: dict[str, Any], folder: Path | None = None) -> Any:
         made["plugins"] = [None if p == {"type": "dry"} else external_from(p, folder) for p in inner]
     if "impulse_response" in rest:
         found = rest.pop("impulse_response")
+        if not isinstance(found, str | np.ndarray) or (isinstance(found, str) and ("\0" in found or not found)):
+            raise ParameterError(f"impulse_response of a {cls.__name__} is neither a path nor an array")
         made["impulse_response_filename"] = str(_inside(folder, found)) if isinstance(found, str) else found
         if "impulse_response_rate" in rest:
-            made["sample_rate"] = float(rest.pop("impulse_response_rate"))
+            rate = rest.pop("impulse_response_rate")
+            if isinstance(rate, bool) or not isinstance(rate, int | float):
+                raise ParameterError(f"impulse_response_rate = {rate!r} is not a rate in Hz")
+            made["sample_rate"] = float(rate)
+    parameters = _table(rest.pop("parameters", {}))
+    for key in rest:
+        raise ParameterError(f"pedalboard's {cls.__name__} has no {key!r}{near(key, STATE_KEYS)}")
     plugin = _make(cls, made)
-    for name, value in rest.items():
-        set_external(plugin, name, value)
+    set_externals(plugin, parameters)
     return plugin
 
 
+#: All keys of a state but `type` and `parameters`.
+STATE_KEYS = (
+    "class",
+    "plugins",
+    "impulse_response",
+    "impulse_response_rate",
+    "path",
+    "plugin_name",
+    "state",
+    "raw_values",
+)
 #: Constructor arguments of pedalboard that stand under another key in a state.
 _ARGUMENT_KEYS = {
     "plugins": "plugins",
@@ -189,7 +217,7 @@ _ARGUMENT_KEYS = {
 }
 
 
-def _arguments(cls: type) -> set[str]:
+def _arguments(cls: Any) -> set[str]:
     """The names of a pedalboard class's constructor arguments, as its docstring gives them."""
     first = (cls.__init__.__doc__ or "").split("\n")[0]
     return set(re.findall(r"[(,] (\w+): ", first))
@@ -239,14 +267,16 @@ def _vst3_state(plugin: Any) -> dict[str, Any]:
     parameters = dict(plugin.parameters)
     if parameters:
         state["raw_values"] = {n: float(p.raw_value) for n, p in parameters.items()}
-    return state | external_params(plugin)
+    return state | {"parameters": external_params(plugin)}
 
 
 def _vst3_from(rest: dict[str, Any], folder: Path | None) -> Any:
     path, name = rest.pop("path", None), rest.pop("plugin_name", None)
-    if not isinstance(path, str) or not path:
-        raise ParameterError('a vst3 plugin needs path = "…"')
+    if not isinstance(path, str) or not path or "\0" in path or not isinstance(name, str | None):
+        raise ParameterError('a vst3 plugin needs path = "…", and plugin_name is a text')
     raw, values = rest.pop("state", None), rest.pop("raw_values", {})
+    if not isinstance(values, dict) or not all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in values.values()):
+        raise ParameterError("raw_values of a vst3 plugin is not a table of numbers from 0 to 1")
     plugin = load_vst3(_inside(folder, path), name)
     if raw is not None:
         try:
@@ -257,12 +287,16 @@ def _vst3_from(rest: dict[str, Any], folder: Path | None) -> Any:
     for key, value in values.items():
         if key in plugin.parameters and plugin.parameters[key].raw_value != value:
             plugin.parameters[key].raw_value = float(value)
-    # What a text shows is rounded, so it is set only where somebody has changed it.
-    shown = external_params(plugin)
-    for key, value in rest.items():
-        if key not in shown or shown[key] != value:
-            set_external(plugin, key, value)
+    set_externals(plugin, _table(rest.pop("parameters", {})))
+    for key in rest:
+        raise ParameterError(f"a vst3 plugin has no {key!r}{near(key, STATE_KEYS)}")
     return plugin
+
+
+def _table(parameters: Any) -> dict[str, Any]:
+    if not isinstance(parameters, dict):
+        raise ParameterError("parameters is not a table, such as { gain_db = 3.0 }")
+    return parameters
 
 
 def vst3_path(plugin: Any) -> Path:
@@ -293,6 +327,7 @@ def vst3_path(plugin: Any) -> Path:
 
 
 __all__ = [
+    "STATE_KEYS",
     "external_from",
     "external_name",
     "external_params",
@@ -302,5 +337,6 @@ __all__ = [
     "pedalboard_class",
     "require_pedalboard",
     "set_external",
+    "set_externals",
     "vst3_path",
 ]

@@ -24,6 +24,20 @@
     type = "vst3"
     path = "Fancy.vst3"        # relative to this file
     plugin_name = "Fancy"      # optional: for files with several plugins
+    state = "VkMyI…"           # optional: the plugin's own state in base64, or the name of a .npy file of bytes
+
+    [[processor]]
+    type = "pedalboard"
+    class = "Mix"              # "Mix", "Chain" or "Pedalboard": plugins inside are tables on one line
+    plugins = [{ class = "Reverb", room_size = 0.4 }, { type = "dry" }]
+
+    [[processor]]
+    type = "pedalboard"
+    class = "Convolution"
+    impulse_response = "hall.wav"  # relative to this file, or a .npy file beside it, with impulse_response_rate
+
+`raw_values` of a VST3 plugin are its parameters as it keeps them, 0 to 1; a parameter written beside them
+counts where it differs. Parameters whose name is a key of the file (`bypass`) stand in a table `parameters`.
 
 An array (weights, per-band gains) is a list of numbers, or the name of a `.npy` file beside the
 chain file. Every error names the file, the line and what is allowed. Thread: control.
@@ -42,10 +56,11 @@ import numpy as np
 
 from .. import plugins
 from ..plugins._base import NativePlugin
-from ..plugins.external import load_vst3, pedalboard_class, set_external
+from ..plugins.external import STATE_KEYS, external_from, set_externals
 from ..wholefile import whole, write_text
 from .chain import Chain
 from .errors import ChainFileError, CspaceError, FileError, near
+from .externaltext import dump_external, load_external
 from .slot import Slot
 from .tomltext import Places, dump_table, dump_value
 
@@ -57,7 +72,8 @@ else:
 _TOP = ("title", "sample_rate", "block", "processor")
 _MAX_BYTES = 16 * 1024 * 1024  # a text of parameters is never larger; a wrong file may be
 _INLINE = 64  # numbers of an array kept in the text; longer ones go to a .npy file
-_WORDS = {"native": ("type", "name", "bypass"), "pedalboard": ("class",), "vst3": ("path", "plugin_name")}
+_WORDS = ("type", "name", "bypass")
+_ELSEWHERE = {"pedalboard": "class", "vst3": "path"}  # and the key that each needs
 
 
 # ---- load ------------------------------------------------------------------------------------
@@ -156,8 +172,10 @@ class _Loader:
             raise self.fail(f"name = {_short(name)} must be a text", i, "name")
         if not isinstance(bypass, bool):
             raise self.fail(f"bypass = {_short(bypass)} is not allowed, use true or false", i, "bypass")
-        own = hosted[kind].file_words if kind in hosted else _WORDS.get(kind, ())
-        words = _WORDS["native"] + own
+        own = hosted[kind].file_words if kind in hosted else ()
+        if kind in _ELSEWHERE:
+            own = (_ELSEWHERE[kind], *STATE_KEYS, "parameters")
+        words = _WORDS + own
         settings = {k: v for k, v in table.items() if k not in words}
         try:
             plugin = self._make(kind, i, table, settings)
@@ -171,30 +189,24 @@ class _Loader:
             raise self.fail(str(e), i, "name") from None
 
     def _make(self, kind: str, i: int, table: dict[str, Any], settings: dict[str, Any]) -> Any:
-        if kind == "pedalboard":
-            plugin = self._instance(pedalboard_class(self._text(table, i, "class")))
-        elif kind == "vst3":
-            path = Path(self._text(table, i, "path"))
-            wanted = self._text(table, i, "plugin_name") if "plugin_name" in table else None
-            plugin = load_vst3(path if self.folder is None else self.folder / path, wanted)
-        elif kind in plugins.hosted_by_name():
+        if kind in _ELSEWHERE:
+            return self._external(kind, i, table, settings)
+        if kind in plugins.hosted_by_name():
             hosted = plugins.hosted_by_name()[kind]
             words = {w: self._text(table, i, w) for w in hosted.file_words}
             return self._set(hosted.from_file(words, self.folder), i, settings)
-        else:
-            return self._set((plugins.by_name() | plugins.composed_by_name())[kind](), i, settings)
+        return self._set((plugins.by_name() | plugins.composed_by_name())[kind](), i, settings)
+
+    def _external(self, kind: str, i: int, table: dict[str, Any], settings: dict[str, Any]) -> Any:
+        self._text(table, i, _ELSEWHERE[kind])
+        if "plugin_name" in table:
+            self._text(table, i, "plugin_name")
+        with self._at(i, _ELSEWHERE[kind]):
+            plugin = external_from(load_external(table, lambda key, name: self._array(i, key, name)), self.folder)
         for key, value in settings.items():
             with self._at(i, key):
-                set_external(plugin, key, value)
+                set_externals(plugin, {key: value})
         return plugin
-
-    def _instance(self, kind: type) -> Any:
-        try:
-            return kind()
-        except TypeError:
-            raise ChainFileError(
-                f"{self.file}: pedalboard's {kind.__name__} cannot be made without arguments, so not from a chain file"
-            ) from None
 
     def _set(self, plugin: NativePlugin, i: int, settings: dict[str, Any]) -> NativePlugin:
         checked: dict[str, Any] = {}
@@ -274,7 +286,7 @@ def _table(slot: Slot, arrays: dict[str, Any] | None, stem: str, folder: Path | 
     if slot.bypass:
         head["bypass"] = True
     if native is None:
-        return _external_table(slot, head)
+        return dump_external(slot.plugin, slot.name, head, arrays, stem, folder)
     body: dict[str, Any] = dict(native.to_file(folder)) if isinstance(native, plugins.HostedPlugin) else {}
     for name, info in native._params.items():
         if native._values[name] != info["default"]:
@@ -288,14 +300,3 @@ def _table(slot: Slot, arrays: dict[str, Any] | None, stem: str, folder: Path | 
             body[name] = f"{stem}.{slot.name}.{name}.npy"
             arrays[body[name]] = data
     return {"type": native.native_name, **head, **body}
-
-
-def _external_table(slot: Slot, head: dict[str, Any]) -> dict[str, Any]:
-    plugin = slot.plugin
-    path = getattr(plugin, "path_to_plugin_file", None)
-    if path is not None:
-        return {"type": "vst3", "path": str(path), **head, **{p: slot.get(p) for p in slot.params()}}
-    kind = type(plugin).__name__
-    if not type(plugin).__module__.startswith("pedalboard"):
-        raise ChainFileError(f"{slot.name}: a {kind} cannot be written to a chain file")
-    return {"type": "pedalboard", "class": kind, **head, **{p: slot.get(p) for p in slot.params()}}

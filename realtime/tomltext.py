@@ -31,13 +31,15 @@ class Places:
 
 
 def dump_value(value: Any) -> str:
-    """A bool, number, text or list of them in TOML."""
+    """A bool, number, text, or a list or dict of them in TOML, on one line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(dump_value(v) for v in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_key(k)} = {dump_value(v)}' for k, v in value.items())}}}"
     if isinstance(value, int):
         return str(value)
     return repr(float(value))
@@ -46,7 +48,9 @@ def dump_value(value: Any) -> str:
 def dump_table(name: str, table: dict[str, Any]) -> str:
     """One `[[name]]` table; keys outside A-Z a-z 0-9 _ - are quoted."""
     lines = [f"[[{name}]]"]
-    for key, value in table.items():
-        shown = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
-        lines.append(f"{shown} = {dump_value(value)}")
+    lines += [f"{_key(key)} = {dump_value(value)}" for key, value in table.items()]
     return "\n".join(lines) + "\n"
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
