@@ -7,7 +7,9 @@ PY := .venv/bin/python
 READY := .venv/.ready
 NATIVE := $(shell find rust -name tests -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
 
-$(READY): pyproject.toml Cargo.toml Cargo.lock scripts/setup.sh scripts/system_deps.sh $(NATIVE)
+PINS := $(wildcard constraints/*)
+
+$(READY): pyproject.toml Cargo.toml Cargo.lock scripts/setup.sh scripts/pins.sh scripts/system_deps.sh $(PINS) $(NATIVE)
 	@PYTHON=$(PYTHON) scripts/setup.sh
 	@touch $@
 
@@ -20,7 +22,7 @@ $(OFFLINE): $(READY) scripts/setup_offline.sh
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(READY) ## Virtual environment, system packages, extension (done by the others too)
@@ -52,6 +54,14 @@ test-python: $(OFFLINE) ## Python tests only; ARGS='-k name' to choose
 test-heavy: $(OFFLINE) ## The tests that take minutes or much of the machine
 	$(PY) -m pytest -m heavy $(ARGS)
 
+.PHONY: test-versions
+test-versions: $(OFFLINE) ## All Python tests with the newest and with the lowest allowed packages; ARGS=lowest for one
+	scripts/test_versions.sh $(ARGS)
+
+.PHONY: test-kernels
+test-kernels: $(OFFLINE) ## The numerical tests under three BLAS kernels, each with one thread and with two
+	scripts/kernels.sh $(ARGS)
+
 .PHONY: lint
 lint: $(OFFLINE) ## Format, clippy, ruff, mypy, and the .pyi against the built module
 	cargo fmt --all --check
@@ -80,12 +90,16 @@ models: $(OFFLINE) recordings ## Retrains the shipped models into runs/: adaptiv
 	$(PY) -m cspace train audio-encoder --data $(SETTINGS) --eq runs/eq --out runs/adaptive-eq $(if $(MUSIC),--music $(MUSIC) --every 2)
 	@$(PY) scripts/models.py
 
+.PHONY: update
+update: $(READY) ## Renews the pinned versions in constraints/
+	@scripts/update_pins.sh
+
 .PHONY: build
-build: $(READY) ## The wheel, into dist/
-	$(PY) -m maturin build --release --out dist
+build: $(READY) ## The wheel for Python 3.10 and later on any Linux with glibc 2.28 or later, into dist/
+	@scripts/build_wheel.sh
 
 .PHONY: clean
 clean: ## Removes all that these commands made
-	rm -rf .venv target dist demo bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-lowest target dist demo bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f src/cspace/_native*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

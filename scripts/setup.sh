@@ -14,6 +14,9 @@ PYTHON="$python" scripts/system_deps.sh
 if ! .venv/bin/python -c '' 2>/dev/null; then
   "$python" -m venv --clear .venv
 fi
+# The versions everything was tested with. They hold for pip wherever it runs below, maturin's calls included.
+PIP_CONSTRAINT=$(PYTHON="$PWD/.venv/bin/python" scripts/pins.sh)
+export PIP_CONSTRAINT
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 .venv/bin/python -c 'import maturin' 2>/dev/null || pip install -q 'maturin>=1.9,<2'
 

@@ -3,6 +3,8 @@
 # itself is there already (scripts/setup.sh), so only their requirements are installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+PIP_CONSTRAINT=$(PYTHON="$PWD/.venv/bin/python" scripts/pins.sh)
+export PIP_CONSTRAINT
 mapfile -t wanted < <(.venv/bin/python - <<'PY'
 import sys
 tomllib = __import__("tomllib" if sys.version_info >= (3, 11) else "tomli")
@@ -20,4 +22,4 @@ echo "setup: torch and what the studies need; several GB the first time, some mi
 # to 0.5, and bring bitsandbytes (CUDA, GB); its Mimi imports none of them but torch, and only these beside it. Who wants
 # moshi's pins says pip install 'cspace[mimi]'.
 .venv/bin/python -m pip --disable-pip-version-check install -q --no-deps 'moshi>=0.2.2'
-.venv/bin/python -m pip --disable-pip-version-check install -q 'einops>=0.7' 'huggingface_hub>=0.24,<1' 'sentencepiece>=0.2'
+.venv/bin/python -m pip --disable-pip-version-check install -q -r constraints/mimi.in

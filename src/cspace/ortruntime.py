@@ -38,7 +38,7 @@ def library() -> Path:
         if found:
             return found[0]
     raise CspaceError(
-        f"onnxruntime {module.__version__} has no libonnxruntime in {folder}; install 1.18 or later: "
+        f"onnxruntime {module.__version__} has no libonnxruntime in {folder}; install 1.19 or later: "
         "pip install 'cspace[neural]'"
     )
 
