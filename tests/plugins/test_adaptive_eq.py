@@ -26,6 +26,7 @@ from cspace.realtime.control import Control
 from cspace.realtime.osc import OscHandler, encode
 from cspace.realtime.render import render
 from cspace.realtime.stream import Stream
+from tests.waiting import until
 
 RATE = 48_000
 F32 = NDArray[np.float32]
@@ -397,21 +398,17 @@ def test_live_sweeps_make_no_click() -> None:
 
 def test_in_a_running_stream_it_hears_by_itself_and_ends_with_it() -> None:
     import threading
-    import time
 
     plugin = AdaptiveEq(word="warm", first_analysis_s=0.5, period_s=0.2)
     chain = Chain([plugin])
     assert chain.names == ["eq"]
     with Stream(chain, input="null") as stream:
-        deadline = time.monotonic() + 10
-        while plugin.status == "idle" and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: plugin.status != "idle")
         assert plugin.status == "flat: nothing was heard yet", "the null device is silent"
         assert stream.running
         assert any(t.name == "cspace-adaptive-eq" for t in threading.enumerate())
         plugin.mode = "static"
-        while not plugin.trajectory and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: plugin.trajectory)
         assert {n for _, n, _ in plugin.trajectory} >= {"low_gain_db"}
     assert not any(t.name == "cspace-adaptive-eq" for t in threading.enumerate())
 
@@ -419,7 +416,7 @@ def test_in_a_running_stream_it_hears_by_itself_and_ends_with_it() -> None:
 def test_a_live_session_is_rendered_again_from_its_trajectory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sf.write(tmp_path / "in.wav", MUSIC.T, RATE, subtype="FLOAT")
     # Only a machine that is busy for longer than this makes an event late.
-    monkeypatch.setattr("cspace.plugins._adaptive.live._AHEAD_S", 0.5)
+    monkeypatch.setattr("cspace.plugins._adaptive.live._AHEAD_S", 1.5)
     plugin = AdaptiveEq(word="warm", intensity=1.0, first_analysis_s=0.5, period_s=0.2)
     with Stream(Chain([plugin]), input=tmp_path / "in.wav", output=tmp_path / "live.wav") as stream:
         while not stream.wait(0.5):
@@ -439,12 +436,11 @@ def test_events_sent_after_their_sample_are_counted() -> None:
     plugin = AdaptiveEq(word="warm", mode="static")
     with Stream(Chain([plugin]), input="null") as stream:
         stream.wait(0.5)
-        assert plugin.late_events == 0
+        before = plugin.late_events  # 0, but on a machine so busy that some were
         (live,) = plugin._live.values()
         live._ahead = -4800  # as if the machine had slept for 0.1 s between the clock and the queue
         plugin.word = "bright"
-        stream.wait(0.5)
-        assert plugin.late_events > 0
+        until(lambda: plugin.late_events > before)
 
 
 def test_osc_takes_words_intensity_and_blends(tmp_path: Path) -> None:

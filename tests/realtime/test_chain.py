@@ -241,7 +241,7 @@ def test_live_it_runs_on_a_worker_thread() -> None:
     before = plugin.count
     for i in range(0, 9600, 64):
         out.append(engine.process(np.ascontiguousarray(x[:, i : i + 64])))
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + 60.0
         while plugin.count - before < (i + 64) // 512 and time.monotonic() < deadline:
             time.sleep(0.0005)  # a machine under load must not make the worker late here
     y = np.concatenate(out, axis=1)

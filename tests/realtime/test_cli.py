@@ -39,7 +39,7 @@ def run(*args: str | Path, cwd: Path | None = None) -> subprocess.CompletedProce
         [sys.executable, "-m", "cspace", *map(str, args)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         cwd=cwd,
         env=os.environ | NO_JACK,
         check=False,
@@ -108,10 +108,10 @@ def test_live_view(files: Path) -> None:
                 seen += os.read(main, 65_536)
             except OSError:
                 break
-            if not interrupted and (b"order r" in seen or time.monotonic() - began > 20):
+            if not interrupted and (b"order r" in seen or time.monotonic() - began > 100):
                 process.send_signal(signal.SIGINT)
                 interrupted = True
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=100) == 0
     finally:
         # Nothing is left behind to play on beside the tests that follow.
         process.kill()

@@ -19,6 +19,7 @@ from cspace.realtime import Chain, Stream, render
 from cspace.realtime.clip import clip
 from cspace.realtime.control import Control
 from tests.export import models
+from tests.waiting import until
 
 RATE = 48_000
 
@@ -34,27 +35,27 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "in.wav"
 
 
-# 20 ms: this machine may be busy with anything, and a late hop would be concealed, as it should be.
+# 200 ms: this machine may be busy with anything, and a late hop would be concealed, as it should be.
 @pytest.mark.parametrize(("block", "hop"), [(64, 64), (128, 100), (100, 480)])
 def test_file_device_equals_the_render(source: Path, tmp_path: Path, block: int, hop: int) -> None:
     package = models.package(tmp_path / "p", models.fir([0.5, -0.25, 0.125], hop)).folder
-    chain = Chain([OnnxStream(package, spare_ms=20.0, wet=0.8, drop_rate=0.05), Gain(gain_db=-3.0)])
-    with Stream(chain, input=source, output=tmp_path / "out.wav", block=block) as stream:
-        assert stream.wait(30)
-        stats = stream.stats()
+    chain = Chain([OnnxStream(package, spare_ms=200.0, wet=0.8, drop_rate=0.05), Gain(gain_db=-3.0)])
+    for _ in range(5):
+        with Stream(chain, input=source, output=tmp_path / "out.wav", block=block) as stream:
+            assert stream.wait(60)
+            stats = stream.stats()
+        if stats["engine"]["slots"][0]["late_hops"] == 0:
+            break
     render(chain, source, tmp_path / "rendered.wav")
     live, _ = sf.read(tmp_path / "out.wav", dtype="float32")
     offline, _ = sf.read(tmp_path / "rendered.wav", dtype="float32")
     slot = stats["engine"]["slots"][0]
-    assert stats["latency_samples"] == _native.hosted_latency(hop, block, round(0.020 * RATE))
+    assert stats["latency_samples"] == _native.hosted_latency(hop, block, round(0.2 * RATE))
     assert slot["hops"] >= 2 * RATE // hop - 1
     assert slot["dropped_hops"] > 0
     assert live.shape == offline.shape
-    if slot["late_hops"] == 0:
-        np.testing.assert_array_equal(live, offline)
-    else:  # what was late is concealed; the rest is where it belongs
-        assert slot["late_hops"] < 0.05 * slot["hops"]
-        assert np.mean(np.all(live == offline, axis=1)) > 0.8
+    assert slot["late_hops"] == 0, "five times in a row"
+    np.testing.assert_array_equal(live, offline)
 
 
 def test_a_rendered_file_is_moved_back_by_the_latency(source: Path, tmp_path: Path, fir: Path) -> None:
@@ -70,9 +71,8 @@ def test_swaps_and_refusals_while_it_plays(source: Path, tmp_path: Path, fir: Pa
     chain = Chain([OnnxStream(fir)])
     with Stream(chain, input=source, output=tmp_path / "out.wav", loop=True, block=64) as stream:
         control = Control(chain, stream.engine)
-        time.sleep(0.3)
+        until(lambda: stream.engine.stats()["slots"][0]["hops"] > 0)
         before = stream.engine.stats()["slots"][0]["hops"]
-        assert before > 0
         chain["onnx"].package = other
         control.set("onnx", "drive", 0.5)  # as OSC does
         with pytest.raises(CspaceError, match="no such folder"):
@@ -80,9 +80,7 @@ def test_swaps_and_refusals_while_it_plays(source: Path, tmp_path: Path, fir: Pa
         with pytest.raises(CspaceError, match="use 0 to 2"):
             control.set("onnx", "drive", 5.0)
         assert {k["name"] for k in control.knobs("onnx")} >= {"wet", "conceal", "drop_rate", "drive"}
-        time.sleep(0.3)
-        after = stream.engine.stats()["slots"][0]
-        assert after["hops"] > before + 100, "counts go on over the swap"
+        until(lambda: stream.engine.stats()["slots"][0]["hops"] > before + 100)  # counts go on over the swap
         chain["onnx"].spare_ms = 10.0
         assert stream.engine.latency_samples == _native.hosted_latency(64, 64, 480)
         chain.append(OnnxStream(fir, wet=0.5))
