@@ -64,6 +64,8 @@ def test_a_package_is_read_as_it_was_written(folder: Path) -> None:
 def test_the_runner_does_what_the_models_are(tmp_path: Path) -> None:
     x = models.noise(1, 64 * 30)
     pole = models.package(tmp_path / "a", models.one_pole(0.9))
+    # float32 with a pole at 0.9: 2⁻²⁴ / (1 − 0.9) of values of some units; 2e-7 seen. A filter of three taps has no
+    # such memory.
     np.testing.assert_allclose(Runner(pole).run(x), scipy.signal.lfilter([1], [1, -0.9], x), atol=2e-6)
     np.testing.assert_allclose(Runner(pole, drive=0.5).run(x), scipy.signal.lfilter([0.5], [1, -0.9], x), atol=2e-6)
     two = models.noise(2, 48 * 30)
@@ -328,6 +330,7 @@ def test_check_finds_what_differs(folder: Path) -> None:
     for row in rows:
         assert not row.ok
         assert (row.worst_hop, row.hops) == (3, 20)
+        # A golden moved by 1e-3, read as float32 of size 1.
         assert row.worst == pytest.approx(1e-3, rel=1e-2)
     done = cli("export", "check", folder)
     assert done.exit_code == 1

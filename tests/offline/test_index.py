@@ -98,6 +98,7 @@ def test_figures_of_a_match_are_true(made: tuple[Path, Path, dict[str, F32]]) ->
     assert match.gain_db == pytest.approx(20 * np.log10(gain), abs=1e-4)
     slow = soxr.resample(x[30_001:80_000], 10_000, 10_003, quality="VHQ")[: 2 * RATE]
     found = searcher.query(slow).matches[0]
+    # Halves a second apart, each placed to within 0.1 sample: 0.1 / 24,000 is 4 ppm; 6 seen.
     assert found.rate_ppm == pytest.approx(-300, abs=25)
     assert found.index_sample == pytest.approx(30_001, abs=1.0)
 
@@ -154,6 +155,7 @@ def test_other_rates_and_channels(made: tuple[Path, Path, dict[str, F32]], tmp_p
     build(folder, other, IndexSpec(sample_rate=16_000))
     m = Searcher(Index(other)).query(soxr.resample(x, RATE, 16_000)[16_000:32_000]).matches[0]
     assert (m.path, m.sample) == ("b/3.flac", RATE)
+    # Two resamplings by soxr lie between: symmetric filters, 1e-5 of a sample seen.
     assert m.index_sample == pytest.approx(16_000, abs=0.05)
 
 
@@ -168,6 +170,7 @@ def test_int8_and_float32_agree_and_differ_fourfold_in_size(
     q = noisy(clips["a/0.flac"][10_000:34_000], 10.0)
     one, two = Searcher(small).candidates(q, 8), Searcher(large).candidates(q, 8)
     assert [(c.path, c.frame) for c in one[:3]] == [(c.path, c.frame) for c in two[:3]]
+    # Half a step of int8 over 32 features is 1e-3 of a correlation.
     assert np.allclose([c.similarity for c in one], [c.similarity for c in two], atol=0.01)
 
 
@@ -185,6 +188,7 @@ def test_coarse_similarity_is_the_correlation_it_says(made: tuple[Path, Path, di
         a, b = q - q.mean(0), window - window.mean(0)
         floor = q.size * 0.005**2
         expected = np.sum(a * b) / np.sqrt((np.sum(a * a) + floor) * (np.sum(b * b) + floor))
+        # float32 products of 600 × 32 features against float64: 1e-7 seen; a wrong window is off by 1e-1.
         assert got[row] == pytest.approx(expected, abs=1e-4)
 
 
@@ -198,6 +202,7 @@ def test_matched_filter_is_the_sum_over_the_states() -> None:
     q = forward_states(x[700:6700], spec.fine, RATE).astype(float)
     for lag in (0, 100, 690, 700, 701, 1300, len(c) - 1):
         part = z[lag : lag + 6000]
+        # The norms are lines between sums of 8 samples, and the responses are cut 60 dB down, 1e-3; 5e-6 seen.
         assert c[lag] == pytest.approx(np.sum(part * q) / np.linalg.norm(part) / np.linalg.norm(q), abs=2e-3)
 
 
@@ -221,6 +226,8 @@ def test_passages_are_those_of_the_whole_file(tmp_path: Path, kind: str, rate: i
         first, last = max(0, start), min(len(whole), start + frames)
         if last > first:
             expected[first - start : last - start] = whole[first:last]
+        # The part around a passage is decoded and resampled apart: soxr's filter, begun 0.05 s before, has next to
+        # nothing left, and lossy decoders start anew there: 3e-8 seen.
         assert np.max(np.abs(got - expected)) < 1e-4
         assert np.abs(expected).max() > 1e-3 or start > 10**5
 

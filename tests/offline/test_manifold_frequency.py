@@ -27,9 +27,11 @@ def tones(omega: np.ndarray, off: float, frames: int) -> np.ndarray:
 def test_tones_that_are_off_are_found_to_be_so(off: float, frames: int) -> None:
     omega = np.random.default_rng(2).uniform(0.2, 0.4, (4, 3)) + np.array([0.0, 0.5, 1.0])
     got = tone_errors(tones(omega, off, frames), tones(omega, 0.0, frames), omega)
+    # Found by the phase's slope in float64: 1e-16 seen.
     np.testing.assert_allclose(got, abs(off), atol=1e-4)
     noise = 0.05 * np.random.default_rng(3).standard_normal((4, frames, CHANNELS))
     noisy = tone_errors(tones(omega, off, frames) + noise, tones(omega, 0.0, frames), omega)
+    # Statistics of one seed: 6e-4.
     assert np.median(np.abs(noisy - abs(off))) < 0.002
 
 

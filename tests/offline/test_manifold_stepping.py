@@ -92,6 +92,8 @@ def test_states_the_next_of_each_and_frames_equal_torchs_whole_pass(variant: str
     ahead = []
     for t in range(len(x)):
         z = rust.push(x[t : t + 1])
+        # Rust's sums against torch's, float32: up to 300 values an entry and ten layers, states of size 1: 4e-7 seen.
+        # What follows is a step, or 48 of them, on: a tenth as sharp, 5e-6 seen.
         assert apart(z[0], passed.mean[0, t]) < 1e-5
         ahead.append(rust.ahead()[0])
     assert apart(np.stack(ahead), passed.ahead[0]) < 1e-4

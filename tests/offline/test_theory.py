@@ -65,6 +65,7 @@ def test_the_page_in_docs_is_the_page_printed(tmp_path: Path) -> None:
         if abs(then) < 1e-5:
             assert abs(now) < 1e-5
         else:
+            # The page has two digits.
             assert now == pytest.approx(then, rel=0.1)
 
 

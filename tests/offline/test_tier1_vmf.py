@@ -27,6 +27,7 @@ def test_log_normaliser_and_its_slope_are_those_of_mpmath(dim: int) -> None:
         k = torch.tensor(kappa, dtype=torch.float64, requires_grad=True)
         value = vmf.log_normaliser(dim, k)
         value.backward()
+        # mpmath's digits against float64: values up to some 1000 nats have 1e-13; 3e-11 seen.
         assert abs(float(value.detach()) - float(expected)) < 1e-9, kappa
         assert k.grad is not None
         assert float(-k.grad) == pytest.approx(float(high / low), rel=1e-9), kappa
@@ -61,6 +62,7 @@ def test_density_is_that_of_scipys_distribution(dim: int, kappa: float) -> None:
     law = stats.vonmises_fisher(mu, kappa)
     d = law.rvs(50, random_state=rng)
     found = float(vmf.log_normaliser(dim, torch.tensor(kappa, dtype=torch.float64))) + kappa * d @ mu
+    # The same in scipy's way: 1e-12 seen.
     np.testing.assert_allclose(found, law.logpdf(d), atol=1e-9)
 
 
@@ -88,6 +90,7 @@ def test_sampled_directions_are_unit_and_turn_about_their_means() -> None:
     np.testing.assert_allclose(np.linalg.norm(d, axis=1), 1.0, atol=1e-12)
     # Across the mean the direction is even: no axis is preferred.
     across = d - (d * mu).sum(1, keepdims=True) * mu
+    # Five standard deviations of a mean of 4000 draws.
     assert np.linalg.norm(across.mean(0)) < 5.0 / math.sqrt(4000)
 
 
@@ -98,6 +101,7 @@ def test_fitted_kappa_is_scipys_fit_and_near_the_truth(dim: int, kappa: float) -
     d = vmf.sample(np.broadcast_to(mu, (20_000, dim)), kappa, rng)  # type: ignore[arg-type]
     found = vmf.fit_kappa(dim, float(np.linalg.norm(d.mean(0))))
     _, foreign = stats.vonmises_fisher.fit(d)
+    # Both solve to rounding: 1e-12 seen. Then statistics: 0.5 % seen.
     assert found == pytest.approx(foreign, rel=1e-6)
     assert found == pytest.approx(kappa, rel=0.05)
 
@@ -106,6 +110,7 @@ def test_fit_inverts_the_resultant_over_the_whole_range() -> None:
     for dim in (2, 64, 4096):
         for kappa in (1e-3, 1.0, 50.0, 800.0, 2e4):
             resultant = float(vmf.mean_resultant(dim, torch.tensor(kappa, dtype=torch.float64)))
+            # 1 − r cancels at large kappa: 2⁻⁵³ · kappa; 2e-7 seen.
             assert vmf.fit_kappa(dim, resultant) == pytest.approx(kappa, rel=1e-5)
 
 

@@ -45,6 +45,7 @@ def test_latency_is_what_an_impulse_measures(model: str, latency: int, most_ms: 
         codec.wet = wet
         y = codec(x, RATE)[0]
         assert int(np.argmax(np.abs(y))) == latency
+        # What rounding of codes at the highest quality leaves of a single sample: 3.8 % at rate24, a fixed model.
         assert y[latency] == pytest.approx(0.5, rel=0.05)
     live = _native.Engine(RATE, 1, 64)  # with the worker's time, at blocks of 64
     Chain([Codec(model)]).attach(live)
@@ -63,7 +64,9 @@ def test_more_bits_lose_less() -> None:
 def test_quality_is_the_same_at_any_level(level_db: int) -> None:
     x = X * np.float32(10 ** (level_db / 20))
     assert ratio_db(Codec("phase96")(x, RATE), x, 128) == pytest.approx(
-        ratio_db(Codec("phase96")(X, RATE), X, 128), abs=1
+        # Steps of 0.75 dB fall otherwise.
+        ratio_db(Codec("phase96")(X, RATE), X, 128),
+        abs=1,
     )
 
 

@@ -59,6 +59,7 @@ def test_render(files: Path) -> None:
     assert result.exit_code == 0, result.output
     x, _ = sf.read(files / "in.wav")
     y, _ = sf.read(files / "out.wav")
+    # −6 dB as float32 and one product.
     assert np.allclose(y, x * 10 ** (-6 / 20), atol=1e-6)
 
 

@@ -31,6 +31,7 @@ def test_demo(tmp_path: Path) -> None:
     assert y.shape == x.shape
     assert rate == 48_000
     assert np.isfinite(y).all()
+    # The limiter's ceiling and 24-bit rounding.
     assert 0.1 < np.abs(y).max() <= 10 ** (-1.5 / 20) + 1e-4
     assert not np.array_equal(x, y)
     # A click shows in the third difference; the moves add none to what the drums of the clip have.

@@ -54,6 +54,8 @@ def test_states_equal_direct_convolution(settings: dict[str, Any], seconds: floa
         error = float(np.max(np.abs(got[:, k] - expected)) / np.max(np.abs(expected)))
         worst, where = max((worst, where), (error, k))
     print(f"worst relative error {worst:.1e}, oscillator {where}")
+    # float32 states over a memory of 10⁴ steps and more: √10⁴ · 2⁻²⁴ = 6e-6 in the narrowest bank, 4.7e-6 seen;
+    # Rust's own sums, the same with every BLAS (with FMA or without: rust/dsp/tests).
     assert worst <= 1e-5
 
 
@@ -62,5 +64,6 @@ def test_a_tone_at_the_centre_has_half_its_amplitude() -> None:
     hz = plugin.centers_hz(RATE)[5]
     t = np.arange(RATE) / RATE
     plugin((0.3 * np.sin(2 * np.pi * hz * t)).astype(np.float32), RATE)
+    # 0.3 % seen: a real tone has a half at −f too, which the oscillator does not quite shut out.
     assert abs(plugin.states()[5]) == pytest.approx(0.15, rel=0.02)
     np.testing.assert_allclose(plugin.tap("center_hz"), plugin.centers_hz(RATE), rtol=1e-5)

@@ -77,6 +77,7 @@ def test_equals_scipy(seed: int, rate: int) -> None:
     expected = signal.sosfilt(sections(eq, rate), x.astype(np.float64), axis=1)
     error = np.max(np.abs(eq(x, rate) - expected)) / np.max(np.abs(expected))
     print(f"largest error over largest sample: {error:.1e}")
+    # float64 inside, float32 out: 2⁻²⁴ of the largest sample; 6e-8 seen.
     assert error <= 1e-6
 
 
@@ -84,5 +85,6 @@ def test_curve_equals_scipy() -> None:
     eq = some_eq(3)
     freqs = np.geomspace(20, 20_000, 200)
     _, h = signal.sosfreqz(sections(eq, 48_000), freqs, fs=48_000)
+    # float64, two ways to write one formula: 4e-13 seen.
     np.testing.assert_allclose(eq.response_db(freqs, 48_000), 20 * np.log10(np.abs(h)), atol=1e-9)
     assert eq.response_db(1_000.0).shape == ()

@@ -57,6 +57,8 @@ def test_long_memory_is_librosas_burg_played_on(seed: int) -> None:
     expected = played_on(past, librosa.lpc(past[-2400:], order=768))
     got = healed(x, "long")
     error = np.sqrt(np.mean((got - expected) ** 2) / np.mean(expected**2))
+    # Order 768 in float32 against float64: 5e-5 to 4e-4 seen, of an ill-conditioned recursion; what is heard is 0.09
+    # (below).
     assert error < 0.01, f"{error:.1e} of what librosa's coefficients play"
     truth = x[FROM : FROM + GAP]
     assert np.sum((got - truth) ** 2) < 0.1 * np.sum(truth**2), "and it is near what was lost"

@@ -200,6 +200,7 @@ def test_entrained_oscillators_follow_what_is_played(tmp_path: Path) -> None:
     free, _ = heard(False, tone)
     held, loud = heard(True, tone)
     _, quiet = heard(True, np.zeros_like(tone))
+    # A spectrum's bin is 0.09 Hz.
     assert abs(free - 440.0) < 1.0
     assert abs(held - 452.0) < 0.5
     assert quiet < 0.7 * loud

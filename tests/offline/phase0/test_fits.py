@@ -38,6 +38,7 @@ def test_variance_ratio_of_clusters_whose_spread_is_known() -> None:
     found = spread(rows_of(x, ids, 5))
     within = sum(np.sum((x[ids == k] - x[ids == k].mean(axis=0)) ** 2) for k in range(5))
     total = np.sum((x - x.mean(axis=0)) ** 2)
+    # float64 of 20,000 rows near 0: √n · 2⁻⁵³ = 2e-14. The figures of the law, below: statistics, 0.6 % seen.
     assert found.vr == pytest.approx(within / total, rel=1e-9)
     assert found.vr == pytest.approx(1 / (1 + means.var(axis=0).mean()), rel=0.02)
     # ½ ln of the ratio of variances, by dimension: what knowing the cluster is worth.
@@ -53,6 +54,7 @@ def test_ids_that_mean_nothing_give_the_expected_ratio(n: int, k: int) -> None:
     expected, sd = 1 - (k - 1) / (n - 1), found[0].expected_sd
     assert found[0].expected == pytest.approx(expected)
     ratios = np.array([f.vr for f in found])
+    # Four standard errors of twenty draws.
     assert ratios.mean() == pytest.approx(expected, abs=4 * sd / np.sqrt(20))
     assert 0.5 * sd < ratios.std() < 1.6 * sd
     assert np.mean([f.vr_debiased for f in found]) == pytest.approx(1.0, abs=4 * sd / np.sqrt(20) * n / (n - k))
@@ -87,6 +89,7 @@ def test_entropy_falls_by_nothing_for_ids_that_mean_nothing() -> None:
     rng = np.random.default_rng(5)
     x, ids = rng.standard_normal((60_000, 4)), rng.integers(0, 8, 60_000)
     # The original divided by the entropy of z-scored data, which is 0, and gave −275 and +35 for the like of this.
+    # Chance: (8 − 1) / (2 · 60,000) = 6e-5 a dimension.
     assert abs(spread(rows_of(x, ids, 8)).nats) < 1e-3
 
 
@@ -97,7 +100,9 @@ def test_nearest_centre_is_the_nearest() -> None:
         c = (rng.standard_normal((33, 5)) + offset).astype(np.float32)
         far = ((x[:, None].astype(float) - c[None]) ** 2).sum(axis=2)
         ids, distance = nearest(x, c)
+        # Second nearest centres lie at least 7e-4 farther; float32 products of 5 values near 1 are off by 1e-6.
         assert np.array_equal(ids, far.argmin(axis=1))
+        # |x|² − 2 x·c + |c|² of float32 values below 20: 20 · 2⁻²⁴ · √5 = 3e-6.
         assert np.allclose(distance, far.min(axis=1), rtol=1e-3, atol=1e-4)
 
 
@@ -110,6 +115,7 @@ def test_kmeans_is_as_good_as_scikit_learns() -> None:
     )
     found = fit_sample(x, 16, starts=5, iterations=100, seed=1, threads=2)
     reference = Reference(16, n_init=5, random_state=1, max_iter=100).fit(x).inertia_ / len(x)
+    # Two local minima of five starts each; 0.05 % apart here.
     assert found.inertia < 1.01 * reference
     again = fit_sample(x, 16, starts=5, iterations=100, seed=1, threads=1)
     assert np.array_equal(again.centres, found.centres)
@@ -177,6 +183,7 @@ def test_components_are_scikit_learns_whatever_the_blocks(small: tuple[Path, lis
     assert found.converged
     assert found.windows == len(flat)
     assert found.speakers == ["s0", "s1"]
+    # A pass ends at changes below 1e-4; float32 products of 24 values are below that.
     assert np.allclose(found.variances, reference.explained_variance_ * (len(flat) - 1) / len(flat), rtol=1e-3)
     assert found.explained == pytest.approx(reference.explained_variance_ratio_.sum(), rel=1e-3)
     assert np.allclose(np.abs(np.sum(found.axes * reference.components_.T, axis=0)), 1.0, atol=1e-3)

@@ -91,6 +91,7 @@ def test_figures_are_those_of_plain_arithmetic(whole: Path) -> None:
     context = np.stack([x[u][t - 10 : t - 2].ravel() for u, t in zip(spoken, frames.t, strict=True)]).astype(float)
     dx = np.stack([x[u][t].astype(float) - x[u][t - 1] for u, t in zip(spoken, frames.t, strict=True)])
     z = (dx - mean) / sd
+    # The mean and deviation are kept as float32: 6e-8 of values near 1.
     assert np.allclose(z[~frames.is_eval].mean(axis=0), 0.0, atol=1e-6)
     assert np.allclose(z[~frames.is_eval].std(axis=0), 1.0, atol=1e-6)
     assert found.centres is not None
@@ -109,6 +110,7 @@ def test_figures_are_those_of_plain_arithmetic(whole: Path) -> None:
         n = int(here.sum())
         got = cell(whole, "pca8_vq256", 2)[split]
         assert got["clusters"] == len(groups)
+        # Again the rows halfway between two centres: a row in thousands moves a ratio by 1e-4.
         assert abs(got["n"] - n) <= 2
         assert got["excluded_mass"] == pytest.approx(1 - got["n"] / rows.sum(), abs=1e-12)
         assert got["vr"] == pytest.approx(within / total, rel=2e-4)
@@ -137,6 +139,7 @@ def test_random_ids_give_the_expectation_within_its_interval(whole: Path) -> Non
             assert abs(half["permuted_vr"] - half["permuted_expected"]) < 3.3 * half["permuted_expected_sd"]
             if condition == "random":
                 assert abs(half["vr"] - half["permuted_expected"]) < 3.3 * half["permuted_expected_sd"]
+            # Chance, for some 1000 rows and 32 groups.
             assert abs(half["permuted_vr_debiased"] - 1) < 0.05
 
 
@@ -151,6 +154,7 @@ def test_slices_are_filtered_after_the_fit(whole: Path) -> None:
     curve = cell(whole, "mean_vq64", 1, "")["confidence"]["eval"]
     assert [round(p["kept_quantile"], 1) for p in curve] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     assert curve[-1]["n"] == everything["n"]
+    # The same sums in another order, float64.
     assert curve[-1]["transfer_vr"] == pytest.approx(everything["transfer_vr"], rel=1e-9)
     assert (
         "confidence" not in cell(whole, "pca8_quartile", 1, "") or not cell(whole, "pca8_quartile", 1, "")["confidence"]

@@ -38,6 +38,7 @@ def test_chosen_times_give_the_rows_of_all_times() -> None:
         rows = windows.contexts(x, every, lag, 8)
         assert np.array_equal(windows.contexts(x, some, lag, 8), rows[some - every[0]])
         assert np.array_equal(windows.flattened(x, some, lag, 8), rows[some - every[0]].reshape(5, -1))
+        # Summed in float64, stored as float32: frames below 40, of which 2⁻²⁵ is 1e-6 at most; 1e-8 seen.
         assert np.allclose(windows.pooled(x, some, lag, 8), rows[some - every[0]].mean(axis=1), atol=1e-6)
     assert windows.contexts(x, every, 1, 8).base is not None  # a view: W times the memory is not taken
 
