@@ -40,6 +40,11 @@ class HostedPlugin(NativePlugin):
         super().__init__(**settings)
 
     @classmethod
+    def file_of(cls, words: dict[str, str], folder: Path) -> Path | None:
+        """The package that `from_file` would open; None for one that comes with this program."""
+        return folder / words["package"]
+
+    @classmethod
     def from_file(cls, words: dict[str, str], folder: Path | None) -> HostedPlugin:
         """The plugin of a chain file that lies in `folder`; paths are relative to that."""
         package = Path(words["package"])

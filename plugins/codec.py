@@ -60,6 +60,12 @@ class Codec(HostedPlugin, hosted="codec", doc=_DOC):
         self._swap(folder, kept | own)
 
     @classmethod
+    def file_of(cls, words: dict[str, str], folder: Path) -> Path | None:
+        """The model that `from_file` would open; None for one that comes with this program."""
+        model = words["model"]
+        return None if model in _AT or model in shipped_models() else folder / model
+
+    @classmethod
     def from_file(cls, words: dict[str, str], folder: Path | None) -> Codec:
         """The plugin of a chain file that lies in `folder`; paths of models are relative to that."""
         model = words["model"]

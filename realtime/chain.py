@@ -56,6 +56,7 @@ class Chain(MutableSequence[Any]):
         self.block = block
         self._slots: list[Slot] = []
         self._links: list[Link] = []
+        self._all_bypassed = False
         self._stream: Link | None = None  # the offline engine that process(reset=False) goes on with
         for plugin in plugins:
             self.append(plugin)
@@ -186,6 +187,22 @@ class Chain(MutableSequence[Any]):
             link.bypass(slot, bool(on))
         slot.bypass = bool(on)
 
+    def bypass_all(self, on: bool = True) -> None:
+        """Lets sound pass by all plugins of the engines that play live, at the same latency; cross-faded.
+
+        A state of its own: each plugin's own switch stays as it is, and holds again afterwards. It is
+        not part of chain files, and nothing rendered offline heeds it.
+        """
+        self._all_bypassed = bool(on)
+        for link in self._links:
+            if link.live:
+                link.bypass_all(self._all_bypassed)
+
+    @property
+    def all_bypassed(self) -> bool:
+        """Whether `bypass_all` is on."""
+        return self._all_bypassed
+
     def set(self, address: str, value: Any, *, time: int | None = None) -> None:
         """Sets `"eq.low_gain_db"`; `time` in samples of the live engine's clock. Raises ParameterError."""
         name, dot, param = address.partition(".")
@@ -215,8 +232,14 @@ class Chain(MutableSequence[Any]):
         if engine.slots():
             raise CspaceError("this engine has processors already; attach a chain to an empty engine")
         link = Link(engine, self._slots, live=live)
+        if live and self._all_bypassed:
+            link.bypass_all(True)
         self._links.append(link)
         return link
+
+    def link(self, engine: _native.Engine) -> Link | None:
+        """What follows this chain in an engine; None if nothing does."""
+        return next((k for k in self._links if k.engine is engine), None)
 
     def detach(self, engine: _native.Engine) -> None:
         """Stops following: later edits stay out of the engine, which plays on as it is."""

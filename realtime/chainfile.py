@@ -63,6 +63,7 @@ from .errors import ChainFileError, CspaceError, FileError, near
 from .externaltext import dump_external, load_external
 from .slot import Slot
 from .tomltext import Places, dump_table, dump_value
+from .trust import Trust, leads_out, named_files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -79,8 +80,11 @@ _ELSEWHERE = {"pedalboard": "class", "vst3": "path"}  # and the key that each ne
 # ---- load ------------------------------------------------------------------------------------
 
 
-def load(path: str | os.PathLike[str]) -> Chain:
-    """The chain in a TOML file. Raises ChainFileError."""
+def load(path: str | os.PathLike[str], *, trust: Trust | None = None) -> Chain:
+    """The chain in a TOML file. Raises ChainFileError.
+
+    The file may name plugins and models anywhere, as its user chose it; with `trust` only those that it allows.
+    """
     file = Path(path)
     try:
         if file.stat().st_size > _MAX_BYTES:
@@ -93,24 +97,34 @@ def load(path: str | os.PathLike[str]) -> Chain:
         raise ChainFileError(f"{file}: is not a text file in UTF-8") from None
     except (OSError, ValueError) as e:
         raise ChainFileError(f"{file}: cannot be read: {getattr(e, 'strerror', None) or e}") from None
-    return loads(text, name=str(file), folder=file.parent)
+    return loads(text, name=str(file), folder=file.parent, trust=trust)
 
 
-def loads(text: str, *, name: str = "<text>", folder: str | os.PathLike[str] | None = None) -> Chain:
-    """The chain in a TOML text; `name` stands for the file in errors, `folder` holds its arrays."""
+def loads(
+    text: str,
+    *,
+    name: str = "<text>",
+    folder: str | os.PathLike[str] | None = None,
+    trust: Trust | None = None,
+) -> Chain:
+    """The chain in a TOML text; `name` stands for the file in errors, `folder` holds its arrays.
+
+    `trust` as in `load`.
+    """
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, ValueError) as e:
         raise ChainFileError(f"{name}: is not valid TOML: {e}") from None
     except RecursionError:
         raise ChainFileError(f"{name}: is nested too deeply") from None
-    return _Loader(data, Places(text), name, Path(folder) if folder is not None else None).chain()
+    return _Loader(data, Places(text), name, Path(folder) if folder is not None else None, trust).chain()
 
 
 class _Loader:
     """One pass over the parsed file; knows where each key stands."""
 
-    def __init__(self, data: dict[str, Any], places: Places, file: str, folder: Path | None):
+    def __init__(self, data: dict[str, Any], places: Places, file: str, folder: Path | None, trust: Trust | None):
+        self.trust = trust
         self.data = data
         self.places = places
         self.file = file
@@ -189,6 +203,7 @@ class _Loader:
             raise self.fail(str(e), i, "name") from None
 
     def _make(self, kind: str, i: int, table: dict[str, Any], settings: dict[str, Any]) -> Any:
+        self._check_trust(kind, i, table)
         if kind in _ELSEWHERE:
             return self._external(kind, i, table, settings)
         if kind in plugins.hosted_by_name():
@@ -207,6 +222,31 @@ class _Loader:
             with self._at(i, key):
                 set_externals(plugin, {key: value})
         return plugin
+
+    def _check_trust(self, kind: str, i: int, table: dict[str, Any]) -> None:
+        """Refuses what a preset from elsewhere may not bring along: code, and files outside its folder."""
+        if self.trust is None:
+            return
+        folder = self.folder or Path()
+        if kind in plugins.hosted_by_name():
+            hosted = plugins.hosted_by_name()[kind]
+            words = {w: self._text(table, i, w) for w in hosted.file_words}
+            path = hosted.file_of(words, folder)
+            self._check_file(i, hosted.file_words[0], path, code=False)
+        elif kind in ("pedalboard", "vst3"):
+            for key, value, code in named_files(table):
+                self._check_file(i, key, folder / value, code=code)
+
+    def _check_file(self, i: int, key: str, path: Path | None, *, code: bool) -> None:
+        assert self.trust is not None
+        why = self.trust.why_not(path, code=code) if path is not None else ""
+        if why:
+            raise self.fail(
+                f"{key} = {_short(str(path))} cannot be loaded by a remote control: {why}; "
+                "load this chain once from the command line or Python",
+                i,
+                key,
+            )
 
     def _set(self, plugin: NativePlugin, i: int, settings: dict[str, Any]) -> NativePlugin:
         checked: dict[str, Any] = {}
@@ -230,8 +270,13 @@ class _Loader:
         parts = PurePosixPath(value).parts
         if self.folder is None or not value.endswith(".npy") or len(parts) != 1 or "\0" in value:
             raise self.fail(f"{key} = {_short(value)} must name a .npy file in the folder of the chain file", i, key)
+        file = self.folder / value
+        if self.trust is not None and leads_out(file, self.folder):
+            raise self.fail(f"{key}: {value} leads out of the preset folder", i, key)
+        if file.exists() and not file.is_file():  # to open a pipe would wait for ever
+            raise self.fail(f"{key}: {value} is not a regular file", i, key)
         try:
-            return np.load(self.folder / value, allow_pickle=False)
+            return np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as e:
             raise self.fail(f"{key}: {value} cannot be read: {getattr(e, 'strerror', None) or e}", i, key) from None
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 WINDOW_S = 5.0
 SLACK_S = 0.002
+STALL_S = 0.05  # a block that comes this much too late is a stall, no jitter
+SETTLED_S = 0.25  # how long the engine must be late by less than that until it counts as a stall too
 
 
 class Clock:
@@ -17,6 +19,11 @@ class Clock:
     both make `wall - samples / rate` too large, never too small, so the least value of the last
     seconds is the best one. The mapping then stays as it is, so that two time tags keep their exact
     distance in samples, until it is off by a block and 2 ms: device clocks drift, streams stall.
+
+    After a stall (a suspended process, a long dropout) the least value of the time before it is of no
+    use. The wall clock is read before and after the engine's, so it is known by how much a reading can
+    be late: where the engine itself is behind by 50 ms, or by more than the slack in every reading of
+    a quarter of a second, the mapping begins anew from there, at once.
 
     Parameters
     ----------
@@ -33,16 +40,19 @@ class Clock:
         self._seen: deque[tuple[float, float]] = deque()  # (wall, offset), offsets increasing
         self._offset: float | None = None
         self._last = 0
+        self._behind_since: float | None = None
 
     def observe(self) -> float:
         """Reads both clocks; returns the wall time. To be called a few times a second."""
+        before = self._wall()
         samples = self._sample_time()
         now = self._wall()
-        if samples < self._last:  # a new engine plays: its clock began anew
-            self._seen.clear()
-            self._offset = None
-        self._last = samples
         offset = now - samples / self._rate
+        # A new engine's clock began anew; a stalled one's went on from where it was.
+        if samples < self._last or self._stalled(now, offset - max(0.0, now - before)):
+            self._seen.clear()
+            self._offset = self._behind_since = None
+        self._last = samples
         while self._seen and self._seen[-1][1] >= offset:
             self._seen.pop()
         self._seen.append((now, offset))
@@ -52,6 +62,15 @@ class Clock:
         if self._offset is None or abs(best - self._offset) > self._slack:
             self._offset = best
         return now
+
+    def _stalled(self, now: float, least: float) -> bool:
+        """Whether the engine stood still; `least` is the least the true offset can be by this reading."""
+        if self._offset is None or least <= self._offset + self._slack:
+            self._behind_since = None
+            return False
+        if self._behind_since is None or self._behind_since > now:
+            self._behind_since = now
+        return least > self._offset + self._slack + STALL_S or now - self._behind_since >= SETTLED_S
 
     def samples(self, wall: float) -> int:
         """The sample that plays at this wall time; may lie in the past or before the start."""

@@ -38,6 +38,7 @@ class Link:
         self.live = live
         self.offset = 0
         self._bind = bind
+        self._all_bypassed = False
         engine.live = live  # models get workers
         self._ids: dict[Slot, int] = {}
         self._workers: dict[Slot, WorkerThread] = {}
@@ -53,6 +54,11 @@ class Link:
     def slots(self) -> list[Slot]:
         """The slots here, in no order."""
         return list(self._ids)
+
+    @property
+    def ids(self) -> dict[Slot, int]:
+        """The engine's id of each slot."""
+        return dict(self._ids)
 
     def id_of(self, slot: Slot) -> int:
         """The engine's id of a slot."""
@@ -85,7 +91,7 @@ class Link:
         else:
             engine_id = self._insert_external(index, slot)
         self._ids[slot] = engine_id
-        if slot.bypass:
+        if slot.bypass or self._all_bypassed:
             self._call(slot, lambda: self.engine.bypass(engine_id, True))
 
     def _insert_stage(self, index: int, slot: Slot, stage: OfflineStage) -> int:
@@ -122,7 +128,13 @@ class Link:
 
     def bypass(self, slot: Slot, on: bool) -> None:
         """Lets sound pass by a slot, delayed alike."""
-        self._call(slot, lambda: self.engine.bypass(self._ids[slot], on))
+        self._call(slot, lambda: self.engine.bypass(self._ids[slot], on or self._all_bypassed))
+
+    def bypass_all(self, on: bool) -> None:
+        """Lets sound pass by all slots, those to come too; off again, each one's own switch holds."""
+        self._all_bypassed = on
+        for slot in self.slots:
+            self.bypass(slot, slot.bypass)
 
     def replace(self, old: Slot, new: Slot, index: int) -> None:
         """Puts `new` where `old` is; between native plugins of one type the slot keeps its taps."""
@@ -141,7 +153,7 @@ class Link:
         if self._bind:
             b._bind(self.engine, engine_id)
         if old.bypass != new.bypass:
-            self._call(new, lambda: self.engine.bypass(engine_id, new.bypass))
+            self.bypass(new, new.bypass)
 
     def close(self) -> None:
         """Stops workers and lets go of the plugins; the engine itself is left as it is."""

@@ -1,56 +1,78 @@
-"""OSC over UDP: the remote control of a running chain.
+"""OSC: the remote control of a running chain.
 
     /chain/<processor>/<parameter> value     a number, a name of a choice, or T/F for a switch
     /chain/<processor>/bypass 0|1            /bypass 0|1 for the whole chain
     /preset/load name                        /preset/save name
     /panic                                   /stats and /ping are answered
 
-Addresses may hold the patterns of OSC 1.0 (`/chain/*/bypass 1`). Messages in a bundle take effect
-at its time tag, parameters to the sample; a tag in the past means now and is counted as late. Every
-bad message changes nothing, is counted, and is answered with `/error address reason`; nothing that
-comes in stops the server. Thread: control.
+Addresses may hold the patterns of OSC 1.0 in any part (`/chain/*/bypass 1`). `/panic` and `/stats`
+take nothing, `N`, `I`, or the value of a button; a button let go (0, F) does nothing. Messages in a
+bundle take effect at its time tag, parameters to the sample; a tag in the past means now and is
+counted as late. `/panic` cancels all that waits for its time.
+
+A bad message changes nothing, also where a pattern fits several addresses: all are checked, then all
+are set, and set back if one fails. It is counted, and answered with `/error address reason`. The
+messages of a bundle are independent of each other. `/error`, `/pong` and answers to `/stats` that
+come in are counted and never answered, so that two hosts cannot talk for ever.
+
+What takes long (set-up parameters, presets) is done by `builder.py` while the rest is answered.
+Nothing that comes in stops the server. Thread: control.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import contextlib
 import logging
-import math
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from fnmatch import fnmatchcase
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
-from pythonosc.osc_message_builder import OscMessageBuilder
-
+from .builder import Builder
 from .clock import Clock
 from .control import Control
-from .errors import CspaceError, ParameterError, near
-from .oscpacket import Message, PacketError, parse
+from .errors import CspaceError, ParameterError
+from .oscmap import AddressMap, Target
+from .oscpacket import Message, PacketError, encode, message, parse
+from .oscpattern import PatternError, is_pattern
+from .oscschedule import Schedule
+from .oscserver import OscServer
+from .oscvalues import BadMessage, last_bit, one, pressed, switch, value_of, word
+from .ratelimit import Bucket
+
+__all__ = ["FAR_S", "KINDS", "BadMessage", "OscHandler", "OscServer", "encode"]
 
 _log = logging.getLogger(__name__)
 
 FAR_S = 60.0  # time tags further ahead are refused
 AHEAD_S = 0.5  # how long before its time an event goes to the engine
-MAX_PENDING = 10_000
+#: What is done within this time is done before the next message is read, so that messages sent in a
+#: row take effect in a row; what takes longer goes on beside.
+GRACE_S = 0.05
 _TICK_S = 0.1
-_PATTERN = frozenset("*?[]{}")
-_BYTES = 65_536
+_OWN = ("/bypass", "/panic", "/preset/load", "/preset/save", "/stats", "/ping")
 
 Send = Callable[[str, list[Any]], None]  # a reply to the sender: address, arguments
 KINDS = ("unreadable", "unknown_address", "wrong_type", "wrong_count", "out_of_range", "far_future", "refused")
 
 
-class BadMessage(Exception):  # noqa: N818
-    """Why a message changes nothing. Thread: control."""
+class _Step(NamedTuple):
+    do: Callable[[], None]
+    undo: Callable[[], None] | None = None
 
-    def __init__(self, kind: str, reason: str):
-        super().__init__(reason)
-        self.kind = kind
+
+class _Plan(NamedTuple):
+    """What a message will do, found right."""
+
+    steps: list[_Step]
+    slow: bool = False  # builds something, or writes a file
+    chain: bool = False  # is about processors of the chain
+    timed: bool = False  # the engine can do it to the sample
+    fence: bool = False
+    scene: bool = False
+    key: str = ""
 
 
 class OscHandler:
@@ -68,70 +90,90 @@ class OscHandler:
         self.counts: Counter[str] = Counter()
         self.last_error = ""
         self._lock = threading.RLock()
-        self._pending: list[tuple[float, int, Message, Send]] = []
-        self._order = itertools.count()
-        self._fixed: dict[str, tuple[int, Callable[[list[Any], Send], None]]] = {
-            "/bypass": (1, lambda args, _: control.bypass_all(_switch(args[0]))),
-            "/panic": (0, lambda args, _: control.panic()),
-            "/preset/load": (1, lambda args, _: control.load_preset(_word(args[0]))),
-            "/preset/save": (1, lambda args, _: control.save_preset(_word(args[0]))),
-            "/stats": (0, lambda args, send: self._stats(send)),
-        }
+        self._count_lock = threading.Lock()
+        self._map = AddressMap(control, _OWN)
+        self._schedule = Schedule()
+        self._builder = Builder()
+        self._hints = Bucket(5, 20)  # looking for like names takes a thousand times as long as the rest
 
     @property
     def errors(self) -> int:
         """Bad messages and packets so far."""
         return sum(self.counts[k] for k in KINDS)
 
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for their time."""
+        return len(self._schedule)
+
+    def addresses(self) -> list[str]:
+        """All addresses there are now."""
+        return self._map.all()
+
+    def count(self, what: str, n: int = 1) -> None:
+        """Adds to a counter. Thread: any."""
+        with self._count_lock:
+            self.counts[what] += n
+
+    def close(self) -> None:
+        """Drops what waits to be built or for its time."""
+        self._builder.close()
+        with self._lock:
+            self._schedule.clear()
+
     # ---- in ----------------------------------------------------------------------------------
 
     def handle(self, data: bytes, send: Send) -> None:
         """Acts on one packet. Never raises."""
         with self._lock:
-            self.counts["packets"] += 1
+            self.count("packets")
             now = self._now()
             try:
                 messages = parse(data)
             except PacketError as e:
                 self._bad(e.address, "unreadable", str(e), send)
                 return
-            except Exception as e:
-                self._bad("", "unreadable", type(e).__name__, send)
-                return
-            for message in messages:
-                if isinstance(message, PacketError):
-                    self._bad(message.address, "unreadable", str(message), send)
+            for m in messages:
+                if isinstance(m, PacketError):
+                    self._bad(m.address, "unreadable", str(m), send)
+                elif _is_reply(m):
+                    self.count("replies_received")
                 else:
-                    self._receive(message, now, send)
+                    with self._answered(m.address, send):
+                        self._receive(m, now, send)
 
-    def _receive(self, message: Message, now: float, send: Send) -> None:
-        self.counts["messages"] += 1
-        if message.time is None or self.clock is None:
-            self._act(message, None, send)
-        elif message.time <= now:
-            self.counts["late"] += 1
-            self._act(message, None, send)
-        elif message.time > now + FAR_S:
-            ahead = message.time - now
-            self._bad(message.address, "far_future", f"the time tag is {ahead:.0f} s ahead, at most {FAR_S:g}", send)
-        elif len(self._pending) >= MAX_PENDING:
-            self._bad(message.address, "refused", f"{MAX_PENDING} messages wait for their time already", send)
-        elif self._guarded(message, send, lambda: self._check(message)):
-            heapq.heappush(self._pending, (message.time, next(self._order), message, send))
+    def _receive(self, m: Message, now: float, send: Send) -> None:
+        self.count("messages")
+        if m.time is None or self.clock is None:
+            self._act(m, None, send)
+        elif m.time <= now:
+            self.count("late")
+            self._act(m, None, send)
+        elif m.time > now + FAR_S:
+            ahead = m.time - now
+            raise BadMessage("far_future", f"the time tag is {ahead:.0f} s ahead, at most {FAR_S:g}")
+        elif full := self._schedule.full(len(m.data)):
+            raise BadMessage("refused", full)
+        else:
+            plan = self._plan_ahead(m, send)
+            self._schedule.add(m.time, m.data, send, timed=plan is not None and plan.timed)
             self.run_due(now)
 
     def run_due(self, now: float | None = None) -> float:
         """Plays messages whose time has come; returns the seconds until the next one, or a tick."""
         with self._lock:
             now = self._now() if now is None else now
-            while self._pending:
-                due = self._pending[0]
-                wait = due[0] - now - (AHEAD_S if self._timed(due[2].address) else 0.0)
+            while (due := self._schedule.next()) is not None:
+                assert self.clock is not None
+                wait = due.time - now - (AHEAD_S if due.timed else 0.0)
+                if wait <= 0 < due.time - now and self._schedule.room(self.clock.samples(now)) <= 0:
+                    wait = 0.002  # the engine holds as many events as it can
                 if wait > 0:
                     return min(wait, _TICK_S)
-                heapq.heappop(self._pending)
-                assert self.clock is not None
-                self._act(due[2], max(0, self.clock.samples(due[0])), due[3])
+                self._schedule.pop()
+                m = message(due.data, due.time)
+                with self._answered(m.address, due.send):
+                    self._act(m, max(0, self.clock.samples(due.time)), due.send)
             return _TICK_S
 
     def _now(self) -> float:
@@ -141,115 +183,152 @@ class OscHandler:
         except CspaceError:  # the stream is closed for now
             return time.time()
 
-    @staticmethod
-    def _timed(address: str) -> bool:
-        return address.startswith("/chain/") and not address.endswith("/bypass")
-
     # ---- act ---------------------------------------------------------------------------------
 
-    def _act(self, message: Message, time: int | None, send: Send) -> None:
-        self._guarded(message, send, lambda: self._do(message, time, send))
+    def _act(self, m: Message, time: int | None, send: Send) -> None:
+        """Does what a message asks for now, or hands it to the builder. Raises why not."""
+        plan = self._plan_ahead(m, send, time)
+        if plan is not None and not plan.slow and not (plan.chain and self._builder.scene):
+            self._run(plan)
+            if time is not None and plan.timed:
+                self._schedule.handed(time, len(plan.steps))
+            return
+        if plan is not None and not plan.slow and time is None:
+            # A scene is being built and may bring its own value: this one is heard now, and set again after.
+            with contextlib.suppress(Exception):
+                self._run(plan)
 
-    def _guarded(self, message: Message, send: Send, work: Callable[[], None]) -> bool:
+        def later() -> None:
+            with self._answered(m.address, send):
+                self._run(self._plan(m, time, send, whole=True))
+
+        key = (plan.key if plan is not None else "") or f"{m.address} {'' if time is None else time}"
+        idle = self._builder.idle
+        fence, scene = (False, False) if plan is None else (plan.fence, plan.scene)
+        if not self._builder.add(key, later, fence=fence, scene=scene):
+            raise BadMessage("refused", "too much waits to be built already; send this again later")
+        if idle:
+            self._builder.wait(GRACE_S)
+
+    def _run(self, plan: _Plan) -> None:
+        """All steps, or none of them."""
+        done: list[_Step] = []
         try:
-            work()
+            for step in plan.steps:
+                step.do()
+                done.append(step)
+        except Exception:
+            for step in reversed(done):
+                if step.undo is not None:
+                    with contextlib.suppress(Exception):
+                        step.undo()
+            raise
+
+    def _plan_ahead(self, m: Message, send: Send, time: int | None = None) -> _Plan | None:
+        """The plan; None if nothing has this address and a scene on its way may still bring it."""
+        try:
+            return self._plan(m, time, send)
         except BadMessage as e:
-            self._bad(message.address, e.kind, str(e), send)
+            if e.kind == "unknown_address" and self._builder.scene:
+                return None
+            raise
+
+    def _plan(self, m: Message, time: int | None, send: Send, *, whole: bool = False) -> _Plan:
+        """Checks a message and says what it does. Raises BadMessage and CspaceError, and changes nothing.
+
+        Texts of processors may need a model to be looked at, so they are left to the builder: `whole`.
+        """
+        targets = self._find(m.address)
+        if not targets[0].processor:
+            return self._own(m, targets, send)
+        arg = one(m.args)
+        steps, slow, timed = [], False, True
+        for t in targets:
+            if t.name == "bypass":
+                steps.append(self._bypass_step(t.processor, switch(arg), undo=len(targets) > 1))
+                timed = False
+                continue
+            knob = self.control.knob(t.processor, t.name)
+            value = last_bit(knob, value_of(knob, arg))
+            if knob["scale"] != "text" or whole:
+                self.control.check(t.processor, t.name, value)
+            slow |= knob["setup"] or knob["scale"] == "text"
+            steps.append(self._set_step(t, value, time, undo=len(targets) > 1))
+        return _Plan(steps, slow=slow, chain=True, timed=timed and not slow)
+
+    def _set_step(self, t: Target, value: Any, time: int | None, *, undo: bool) -> _Step:
+        old: Any = self.control.get(t.processor, t.name) if undo else None
+
+        put = partial(self.control.set, t.processor, t.name, time=time)
+        return _Step(partial(put, value), partial(put, old) if undo else None)
+
+    def _bypass_step(self, processor: str, on: bool, *, undo: bool) -> _Step:
+        old = self.control.bypassed(processor)
+        put = partial(self.control.bypass, processor)
+        return _Step(partial(put, on), partial(put, old) if undo else None)
+
+    def _own(self, m: Message, targets: list[Target], send: Send) -> _Plan:
+        """Addresses of the host itself. Only `/preset/*` can be slow, and no pattern fits it with others."""
+        control, steps, plan = self.control, [], _Plan([])
+        for address in (t.address for t in targets):
+            if address == "/ping":
+                steps.append(_Step(partial(send, "/pong", m.args)))
+            elif address == "/bypass":
+                on = switch(one(m.args))
+                steps.append(_Step(partial(control.bypass_all, on), partial(control.bypass_all, control.all_bypassed)))
+            elif address in ("/preset/load", "/preset/save"):
+                name = word(one(m.args))
+                control.check_preset_name(name)
+                load = address == "/preset/load"
+                plan = _Plan([], slow=True, fence=True, scene=plan.scene or load, key=f"{m.address} {name}")
+                act = control.load_preset if load else control.save_preset
+                steps.append(_Step(partial(act, name)))
+            elif pressed(m.args):
+                steps.append(_Step(self._panic if address == "/panic" else partial(self._stats, send)))
+        return plan._replace(steps=steps)
+
+    def _panic(self) -> None:
+        self.control.panic()
+        self.count("cancelled", self._schedule.clear())
+
+    def _find(self, address: str) -> list[Target]:
+        try:
+            targets = self._map.find(address)
+        except PatternError as e:
+            raise BadMessage("unknown_address", f"this is no pattern: {e}") from None
+        if targets:
+            return targets
+        if is_pattern(address):
+            raise BadMessage("unknown_address", "no address fits this pattern")
+        hint = self._map.near(address) if self._hints.take() else ""
+        raise BadMessage("unknown_address", f"there is no such address{hint}")
+
+    # ---- out ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _answered(self, address: str, send: Send) -> Iterator[None]:
+        """What goes wrong inside is counted and answered."""
+        try:
+            yield
+        except BadMessage as e:
+            self._bad(address, e.kind, str(e), send)
         except ParameterError as e:
-            self._bad(message.address, "out_of_range", str(e), send)
+            self._bad(address, "out_of_range", str(e), send)
         except CspaceError as e:
-            self._bad(message.address, "refused", str(e), send)
-        except Exception as e:  # a defect must not silence the remote control
-            _log.exception("OSC message %s failed", message.address)
-            self._bad(message.address, "refused", f"it failed here: {type(e).__name__}: {e}", send)
-        else:
-            return True
-        return False
-
-    def _do(self, message: Message, time: int | None, send: Send) -> None:
-        if message.address == "/ping":
-            send("/pong", [a for a in message.args if isinstance(a, (bool, int, float, str))])
-        elif message.address in self._fixed:
-            wanted, act = self._fixed[message.address]
-            _count(message, wanted)
-            act(message.args, send)
-        else:
-            for processor, name in self._targets(message):
-                self._set(processor, name, message.args[0], time)
-
-    def _check(self, message: Message) -> None:
-        """Raises what `_do` would, as far as that can be known ahead."""
-        if message.address in self._fixed:
-            _count(message, self._fixed[message.address][0])
-        elif message.address != "/ping":
-            for processor, name in self._targets(message):
-                if name == "bypass":
-                    _switch(message.args[0])
-                else:
-                    self.control.check(processor, name, self._value(processor, name, message.args[0]))
-
-    def _set(self, processor: str, name: str, arg: Any, time: int | None) -> None:
-        if name == "bypass":
-            self.control.bypass(processor, _switch(arg))
-        else:
-            self.control.set(processor, name, self._value(processor, name, arg), time=time)
-
-    def _targets(self, message: Message) -> list[tuple[str, str]]:
-        parts = message.address.split("/")
-        if len(parts) != 4 or parts[1] != "chain":
-            raise self._unknown(message.address)
-        processor, name = parts[2:]
-        if _PATTERN.isdisjoint(message.address):
-            if processor not in self.control.chain.names:
-                raise self._unknown(message.address)
-            if name != "bypass" and name not in self.control.chain.slot(processor).params():
-                raise self._unknown(message.address)
-            targets = [(processor, name)]
-        else:
-            targets = [
-                (p, n)
-                for p in self.control.chain.names
-                if _matches(p, processor)
-                for n in [*self.control.chain.slot(p).params(), "bypass"]
-                if _matches(n, name)
-            ]
-            if not targets:
-                raise BadMessage("unknown_address", "no address fits this pattern")
-        _count(message, 1)
-        return targets
-
-    def _unknown(self, address: str) -> BadMessage:
-        known = self.addresses()
-        return BadMessage("unknown_address", f"there is no such address{near(address[:80], known)}")
-
-    def addresses(self) -> list[str]:
-        """All addresses there are now."""
-        chain = self.control.chain
-        listed = [f"/chain/{p}/{n}" for p in chain.names for n in [*chain.slot(p).params(), "bypass"]]
-        return [*listed, *self._fixed, "/ping"]
-
-    def _value(self, processor: str, name: str, arg: Any) -> float | int | bool | str:
-        knob = self.control.knob(processor, name)
-        allowed: tuple[type, ...] = {
-            "toggle": (bool, int, float),
-            "choice": (str, int, float),
-            "text": (str,),
-        }.get(knob["scale"], (int, float))
-        if not isinstance(arg, allowed) or (isinstance(arg, bool) and bool not in allowed):
-            words = {"toggle": "T, F, 0 or 1", "choice": "a name or its number", "text": "a string"}
-            raise BadMessage("wrong_type", f"takes {words.get(knob['scale'], 'a number')}, not {_type_word(arg)}")
-        if isinstance(arg, float) and not math.isfinite(arg):
-            raise BadMessage("out_of_range", f"{arg} is not a value")
-        assert isinstance(arg, (bool, int, float, str))  # said above; mypy cannot follow
-        return arg
+            self._bad(address, "refused", str(e), send)
+        except Exception as e:  # a defect must not silence the remote control, nor fill the terminal
+            self.count("defects")
+            _log.debug("OSC message %s failed", address, exc_info=True)
+            self._bad(address, "refused", f"it failed here: {type(e).__name__}: {e}", send)
 
     def _bad(self, address: str, kind: str, reason: str, send: Send) -> None:
-        self.counts[kind] += 1
-        self.last_error = f"{address} {reason}".strip()
+        self.count(kind)
+        self.last_error = f"{address[:200]} {reason}".strip()
         send("/error", [address[:200], reason[:400]])
 
     def _stats(self, send: Send) -> None:
         stats = self.control.stats()
+        slots = self.control.slot_stats(stats)
         time = stats["time"]
         flat: dict[str, float | int] = {
             "sample_time": stats["sample_time"],
@@ -259,144 +338,25 @@ class OscHandler:
             "max_us": time["max_us"],
             "deadline_misses": stats["deadline_misses"],
             "xruns": stats["input_xruns"] + stats["output_xruns"],
-            "late_blocks": sum(s["late_blocks"] for s in stats["slots"]),
-            "faults": sum(s["faults"] for s in stats["slots"]),
+            "late_blocks": sum(s["late_blocks"] for s in slots.values()),
+            "faults": sum(s["faults"] for s in slots.values()),
             "dropped_events": stats["dropped_events"],
             "osc_messages": self.counts["messages"],
             "osc_errors": self.errors,
             "osc_late": self.counts["late"],
+            "osc_waiting": self.waiting,
+            "osc_dropped": self.counts["dropped_by_system"],
+            "osc_replies_held_back": self.counts["replies_held_back"],
         }
         send("/stats", [x for pair in flat.items() for x in pair])
-        for slot, s in zip(self.control.chain.slots, stats["slots"], strict=False):
-            send(f"/stats/chain/{slot.name}", ["p99_us", s["time"]["p99_us"], "faults", s["faults"]])
+        for name, s in slots.items():
+            send(f"/stats/chain/{name}", ["p99_us", s["time"]["p99_us"], "faults", s["faults"]])
 
 
-# ---- arguments -------------------------------------------------------------------------------
-
-
-def _count(message: Message, wanted: int) -> None:
-    if len(message.args) != wanted:
-        takes = ("no arguments", "one argument")[wanted]
-        raise BadMessage("wrong_count", f"takes {takes}, not {len(message.args)}")
-
-
-def _switch(arg: Any) -> bool:
-    if isinstance(arg, bool) or (isinstance(arg, (int, float)) and arg in (0, 1)):
-        return bool(arg)
-    if isinstance(arg, (int, float)):
-        raise BadMessage("out_of_range", f"{arg:g} is not allowed, use 0 or 1")
-    raise BadMessage("wrong_type", f"takes T, F, 0 or 1, not {_type_word(arg)}")
-
-
-def _word(arg: Any) -> str:
-    if not isinstance(arg, str):
-        raise BadMessage("wrong_type", f"takes a name, not {_type_word(arg)}")
-    return arg
-
-
-def _type_word(arg: Any) -> str:
-    kinds: dict[type, str] = {bool: "T or F", int: "a number", float: "a number", str: "a string"}
-    kinds |= {bytes: "a blob", list: "a list", type(None): "nil"}
-    return kinds.get(type(arg), "that type")
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """OSC 1.0 pattern matching within one part of an address."""
-    before, brace, rest = pattern.partition("{")
-    if brace:
-        inside, _, after = rest.partition("}")
-        return any(fnmatchcase(name, _no_brace(before + word + after)) for word in inside.split(",")[:32])
-    return fnmatchcase(name, _no_brace(pattern))
-
-
-def _no_brace(pattern: str) -> str:
-    return pattern.replace("{", "?").replace("}", "?")[:128]
-
-
-# ---- socket ----------------------------------------------------------------------------------
-
-
-def encode(address: str, args: list[Any]) -> bytes:
-    """One OSC message as bytes; whole numbers beyond 32 bits go as 64."""
-    builder = OscMessageBuilder(address=address)
-    for arg in args:
-        if isinstance(arg, bool):
-            builder.add_arg(arg)
-        elif isinstance(arg, int):
-            fits = -(2**31) <= arg < 2**31
-            builder.add_arg(arg if fits else max(min(arg, 2**63 - 1), -(2**63)), "i" if fits else "h")
-        else:
-            builder.add_arg(float(arg) if isinstance(arg, float) else str(arg))
-    return builder.build().dgram
-
-
-class OscServer:
-    """An OSC server on a UDP port. Use it with `with`.
-
-    Parameters
-    ----------
-    handler : acts on the packets
-    port : 0 takes any free one; see `port`
-    host : 127.0.0.1 keeps other machines out
-    """
-
-    def __init__(self, handler: OscHandler, port: int = 9000, host: str = "127.0.0.1"):
-        self.handler = handler
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        # A burst must not be lost while another thread holds the interpreter.
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
-        try:
-            self._socket.bind((host, port))
-        except (OSError, OverflowError) as e:
-            self._socket.close()
-            reason = getattr(e, "strerror", None) or e
-            raise CspaceError(f"OSC cannot listen on {host}:{port}: {reason}; choose another with --osc-port") from None
-        self.host = host
-        self.port = int(self._socket.getsockname()[1])
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="cspace-osc", daemon=True)
-
-    def start(self) -> OscServer:
-        """Begins to listen."""
-        self._thread.start()
-        return self
-
-    def close(self) -> None:
-        """Stops. Idempotent."""
-        self._stop.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout=2.0)
-        self._socket.close()
-
-    def __enter__(self) -> OscServer:
-        return self if self._thread.is_alive() else self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _serve(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._socket.settimeout(max(0.001, self.handler.run_due()))
-                data, sender = self._socket.recvfrom(_BYTES)
-            except TimeoutError:
-                continue
-            except OSError:  # e.g. a reply reached a closed port; the next packet may be fine
-                if self._stop.wait(0.01):
-                    return
-                continue
-            except Exception:  # the remote control must outlive any defect here
-                _log.exception("OSC server")
-                continue
-            self.handler.handle(data, self._reply_to(sender))
-
-    def _reply_to(self, sender: Any) -> Send:
-        def send(address: str, args: list[Any]) -> None:
-            try:
-                self._socket.sendto(encode(address, args), sender)
-                self.handler.counts["replies"] += 1
-            except Exception:  # the sender is gone, or its port is none
-                self.handler.counts["replies_lost"] += 1
-
-        return send
+def _is_reply(m: Message) -> bool:
+    """Whether this is what a host answers with, not what it is asked."""
+    return (
+        m.address in ("/error", "/pong")
+        or m.address.startswith(("/stats/", "/error/"))
+        or (m.address == "/stats" and len(m.args) > 1)
+    )

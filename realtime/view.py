@@ -92,6 +92,7 @@ def render_view(
     parts: list[RenderableType] = [meters, Text(), facts, Text(), _slots(stream, stats)]
     if osc is not None:
         line = f"OSC {address}: {osc.counts['messages']} messages, {osc.errors} errors"
+        line += f", {osc.counts['dropped_by_system']} lost" if osc.counts["dropped_by_system"] else ""
         parts.append(Text(f"{line}, last: {osc.last_error[:90]}" if osc.last_error else line))
     seconds = engine["sample_time"] / stream.sample_rate
     title = f"{stats['name']} · {stream.sample_rate:g} Hz · {stream.block} frames · {seconds:.1f} s"
@@ -109,7 +110,7 @@ def _slots(stream: Stream, stats: StreamStats) -> Table:
             s = by_id.get(stream.link.id_of(slot))
         if s is None:
             continue
-        note = "out of use" if s["panics"] else "bypassed" if slot.bypass else ""
+        note = "out of use" if s["panics"] else "bypassed" if slot.bypass or stream.chain.all_bypassed else ""
         time = s["time"]
         table.add_row(
             slot.name, f"{time['p50_us']:.1f}", f"{time['p99_us']:.1f}", str(s["late_blocks"]), str(s["faults"]), note

@@ -160,6 +160,7 @@ impl AudioEngine {
                 }
             }
             Command::Panic => {
+                self.pending.clear(); // what was timed for later would bring back what one fled from
                 self.panicking = true;
                 self.panic.set(0.0, self.fade);
             }

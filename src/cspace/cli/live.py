@@ -62,6 +62,8 @@ def live(
 
         oscsend localhost 9000 /chain/eq/low_gain_db f 3
     """
+    from ipaddress import ip_address
+
     from ..realtime import Stream
     from ..realtime.clock import Clock
     from ..realtime.control import Control
@@ -86,11 +88,16 @@ def live(
         stack.callback(server.close)  # if the stream does not open
         stack.enter_context(stream)
         stack.enter_context(server)
-        query = stack.enter_context(OscQueryServer(handler, server.port, host=osc_host, osc_ip=osc_host))
+        query = stack.enter_context(OscQueryServer(handler, server.port, host=osc_host, osc_ip=server.address))
+        if not ip_address(server.address).is_loopback:
+            note(
+                f"OSC on {server.address} is open to the network: whoever reaches this machine can move the chain, and "
+                "load and save presets; see docs/security.md"
+            )
         if walker is not None:
             stack.enter_context(walker(control, lambda: stream.engine.sample_time, stream.sample_rate))
         address = f"{server.host}:{server.port}"
-        say(f"{stream.name}: OSC on {address}, OSCQuery on http://{query.host}:{query.port}/")
+        say(f"{stream.name}: OSC on {address}, OSCQuery on {query.url}")
         _watch(stream, handler, address, seconds, view=not no_view and out.is_terminal)
     if is_file(target):
         say(f"written: {target}")

@@ -1,0 +1,80 @@
+"""Messages that wait for their time, bounded in number and bytes. Thread: control, one at a time."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+MAX_WAITING = 8192
+MAX_BYTES = 1024 * 1024  # as they came: what was made of them would take up to ten times as much
+#: Events the engine can hold besides those of others; it drops what comes after 1,024.
+MAX_HANDED = 900
+
+
+class Waiting(NamedTuple):
+    """A message that waits."""
+
+    time: float  # seconds since the epoch
+    order: int
+    data: bytes
+    send: Callable[[str, list[Any]], None]
+    timed: bool  # the engine can carry it out to the sample
+
+
+class Schedule:
+    """What waits, soonest first; equal times in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Waiting] = []
+        self._order = itertools.count()
+        self._bytes = 0
+        self._handed: list[int] = []  # samples of events the engine holds
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def full(self, size: int) -> str:
+        """Why `size` more bytes cannot wait; empty if they can."""
+        if len(self._waiting) >= MAX_WAITING:
+            return f"{MAX_WAITING} messages wait for their time already"
+        if self._bytes + size > MAX_BYTES:
+            return f"messages of {self._bytes} bytes wait for their time already, at most {MAX_BYTES} may"
+        return ""
+
+    def add(self, time: float, data: bytes, send: Callable[[str, list[Any]], None], *, timed: bool) -> None:
+        """Lets a message wait. To be asked before: `full`."""
+        heapq.heappush(self._waiting, Waiting(time, next(self._order), data, send, timed))
+        self._bytes += len(data)
+
+    def next(self) -> Waiting | None:
+        """The one that is due first; it stays here."""
+        return self._waiting[0] if self._waiting else None
+
+    def pop(self) -> Waiting:
+        """Takes the first one out."""
+        first = heapq.heappop(self._waiting)
+        self._bytes -= len(first.data)
+        return first
+
+    def clear(self) -> int:
+        """Forgets all that waits, that in the engine's hands too; returns how many messages waited here."""
+        n = len(self._waiting)
+        self._waiting.clear()
+        self._handed.clear()
+        self._bytes = 0
+        return n
+
+    # ---- what the engine holds ---------------------------------------------------------------
+
+    def handed(self, sample: int, events: int) -> None:
+        """Notes events that the engine carries out at `sample`."""
+        for _ in range(events):
+            heapq.heappush(self._handed, sample)
+
+    def room(self, now: int) -> int:
+        """How many more events the engine can hold at its sample `now`."""
+        while self._handed and self._handed[0] <= now:
+            heapq.heappop(self._handed)
+        return MAX_HANDED - len(self._handed)

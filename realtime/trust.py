@@ -1,0 +1,131 @@
+"""What a preset may bring into the process when a remote control asks for it. Thread: control.
+
+A chain file can name files to load: plugins, which are code, and models. Who opens a chain file by
+hand, from the command line or Python, has chosen it. Over OSC or the panel only a name arrives, from
+anyone who reaches the port, and the file under it may have come from elsewhere: it is data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .chain import Chain
+
+LOADERS = ("VST3Plugin", "AudioUnitPlugin", "ExternalPlugin")  # classes of pedalboard that load a plugin's code
+MAX_FILES = 1000  # in a model package
+
+_Identity = tuple[int, int, int, int]
+
+
+class Trust:
+    """Which files presets may name.
+
+    Models inside the preset folder, and whatever the local user has loaded into the chain himself, as
+    long as it is the same file: so a chain that was started with a plugin or a model from elsewhere
+    can be saved and loaded again.
+
+    Parameters
+    ----------
+    folder : the preset folder
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._known: dict[Path, _Identity | None] = {}
+
+    def learn(self, chain: Chain) -> None:
+        """Notes the files of what is in the chain now."""
+        for slot in chain.slots:
+            for path in files_of(slot.plugin):
+                real = _real(path)
+                self._known.setdefault(real, _identity(real))
+
+    def why_not(self, path: Path, *, code: bool) -> str:
+        """Why a preset may not name this file; empty if it may. `code`: loading it runs it."""
+        real = _real(path)
+        if real in self._known:
+            same = self._known[real] is not None and self._known[real] == _identity(real)
+            return "" if same else "it has changed since it was loaded here"
+        if code:
+            return "a plugin is code, and a remote control can only load what was loaded here by hand before"
+        if not _inside(real, self._folder):
+            return "it lies outside the preset folder, and was not loaded here by hand before"
+        return _unfit(real, self._folder)
+
+
+def files_of(plugin: object) -> list[Path]:
+    """The files and folders a plugin was made from, those of plugins inside it too."""
+    names = ("path_to_plugin_file", "package", "impulse_response_filename")
+    found = [getattr(plugin, n, None) for n in names]
+    paths = [Path(p) for p in found if isinstance(p, (str, os.PathLike))]
+    inside = plugin if isinstance(plugin, Iterable) and type(plugin).__module__.startswith("pedalboard") else ()
+    return paths + [p for child in inside for p in files_of(child)]
+
+
+def named_files(table: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """What a table of a plugin from elsewhere may mean as a file: key, text, and whether it is code.
+
+    Tables within it too: a container of pedalboard holds plugins.
+    """
+    code = table.get("type") == "vst3" or table.get("class") in LOADERS
+    found: list[tuple[str, str, bool]] = []
+    for key, value in table.items():
+        if isinstance(value, str):
+            if (code and key in ("path", "class")) or (not code and _is_path(key, value)):
+                found.append((key, value, code))
+        elif not code:  # the parameters of a plugin with code are its own business
+            tables = value if isinstance(value, list) else [value]
+            found += [f for t in tables if isinstance(t, dict) for f in named_files(t)]
+    return found
+
+
+def _is_path(key: str, value: str) -> bool:
+    """Whether a setting of an effect of pedalboard may be meant as a path."""
+    words = ("path", "file", "folder", "impulse")
+    return any(w in key.lower() for w in words) or any(c in value for c in "/\\~") or bool(Path(value).suffix)
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a path in a folder leads out of it by a link."""
+    return not _inside(_real(path), folder)
+
+
+def _inside(real: Path, folder: Path) -> bool:
+    return real.is_relative_to(_real(folder))
+
+
+def _real(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a link to itself
+        return Path(os.path.abspath(path))
+
+
+def _identity(path: Path) -> _Identity | None:
+    try:
+        s = path.stat()
+    except OSError:
+        return None
+    return s.st_dev, s.st_ino, s.st_mtime_ns, s.st_size
+
+
+def _unfit(real: Path, folder: Path) -> str:
+    """Why a file or package in the preset folder is not to be read; empty if it is, or is not there."""
+    seen = 0
+    for at, folders, files in os.walk(real):
+        for name in [*folders, *files]:
+            path = Path(at, name)
+            seen += 1
+            if seen > MAX_FILES:
+                return f"it holds more than {MAX_FILES} files"
+            if leads_out(path, folder):
+                return f"{name} in it leads out of the preset folder"
+            if not path.is_file() and not path.is_dir():
+                return f"{name} in it is not a regular file"
+    if real.exists() and not real.is_dir() and not real.is_file():
+        return "it is not a regular file"
+    return ""
