@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..audiofile import Reader
 from ..plugins._errors import AudioError, ParameterError
+from .folders import Found, files_under
 
 F32 = NDArray[np.float32]
 
@@ -130,20 +131,30 @@ def normalise_peak(x: F32) -> F32:
     return x / np.float32(peak) if peak > 0.0 else x
 
 
-def audio_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """All audio files under a folder, sorted; hidden ones are left out. A file stands for itself."""
+def audio_files(folder: str | os.PathLike[str], *, unread: list[str] | None = None) -> list[Path]:
+    """All audio files under a folder, sorted; hidden ones are left out. A file stands for itself.
+
+    Linked folders are followed once. `unread` receives what could not be looked into, and why.
+    Raises AudioError where there are none, FileError for a folder that cannot be read.
+    """
     root = Path(folder)
-    if root.is_file():
+    if os.path.isfile(root):
         return [root]
-    if not root.is_dir():
+    found = find_audio(root)
+    if unread is not None:
+        unread += [f"{path}: {why}" for path, why in found.unread.items()]
+    if not found.files:
+        raise _nothing(root, found)
+    return found.files
+
+
+def find_audio(root: Path) -> Found:
+    """The audio files under a folder, and what could not be read there. Raises AudioError, FileError."""
+    if not os.path.isdir(root):
         raise AudioError(f"{root}: there is no such folder or file")
-    found = sorted(
-        p
-        for p in root.rglob("*")
-        if p.suffix.lower() in SUFFIXES
-        and p.is_file()
-        and not any(q.startswith(".") for q in p.relative_to(root).parts)
-    )
-    if not found:
-        raise AudioError(f"{root}: no audio files in it (looked for {' '.join(sorted(SUFFIXES))})")
-    return found
+    return files_under(root, lambda name: os.path.splitext(name)[1].lower() in SUFFIXES)
+
+
+def _nothing(root: Path, found: Found) -> AudioError:
+    more = "".join(f"; {p.relative_to(root)}: {why}" for p, why in list(found.unread.items())[:3])
+    return AudioError(f"{root}: no audio files in it (looked for {' '.join(sorted(SUFFIXES))}){more}")

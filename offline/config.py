@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..plugins._errors import CspaceError, near
+from ..plugins._errors import CspaceError, FileError, near
+from ..textfile import MOST_SETTINGS_BYTES, read_text
 from .bank import BankSpec
 
 if sys.version_info >= (3, 11):
@@ -62,10 +63,10 @@ def load_config(path: Path | None = None) -> LabConfig:
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in a TOML file. Raises ConfigError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read: {e.strerror or e}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        return tomllib.loads(read_text(path, most_bytes=MOST_SETTINGS_BYTES))
+    except FileError as e:
+        raise ConfigError(str(e)) from None
+    except tomllib.TOMLDecodeError as e:
         raise ConfigError(f"{path}: is not TOML: {e}") from None
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 from ..plugins._errors import FileError
+from ..textfile import read_text
 from ..wholefile import whole, write_json
 
 _SLOT = "optimiser."
@@ -43,7 +44,7 @@ def load(weights: Path, state: Path, then: str) -> tuple[dict[str, torch.Tensor]
     Raises FileError, with `then` as what to do, where a file cannot be read or the two are of different steps.
     """
     try:
-        about: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
+        about: dict[str, Any] = json.loads(read_text(state))
         tensors = load_file(weights)
         with open(weights, "rb") as file:
             size = int.from_bytes(file.read(8), "little")

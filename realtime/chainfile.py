@@ -55,8 +55,10 @@ from typing import Any
 import numpy as np
 
 from .. import plugins
+from ..arrayfile import read_npy
 from ..plugins._base import NativePlugin
 from ..plugins.external import STATE_KEYS, external_from, set_externals
+from ..textfile import MOST_SETTINGS_BYTES, read_text
 from ..wholefile import whole, write_text
 from .chain import Chain
 from .errors import ChainFileError, CspaceError, FileError, near
@@ -71,7 +73,6 @@ else:
     import tomli as tomllib
 
 _TOP = ("title", "sample_rate", "block", "processor")
-_MAX_BYTES = 16 * 1024 * 1024  # a text of parameters is never larger; a wrong file may be
 _INLINE = 64  # numbers of an array kept in the text; longer ones go to a .npy file
 _WORDS = ("type", "name", "bypass")
 _ELSEWHERE = {"pedalboard": "class", "vst3": "path"}  # and the key that each needs
@@ -87,16 +88,9 @@ def load(path: str | os.PathLike[str], *, trust: Trust | None = None) -> Chain:
     """
     file = Path(path)
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise ChainFileError(f"{file}: is too large for a chain file ({file.stat().st_size / 1e6:.0f} MB)")
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        beside = [p.name for p in file.parent.glob("*.toml")] if file.parent.is_dir() else []
-        raise ChainFileError(f"{file}: there is no such file{near(file.name, beside)}") from None
-    except UnicodeDecodeError:
-        raise ChainFileError(f"{file}: is not a text file in UTF-8") from None
-    except (OSError, ValueError) as e:
-        raise ChainFileError(f"{file}: cannot be read: {getattr(e, 'strerror', None) or e}") from None
+        text = read_text(file, most_bytes=MOST_SETTINGS_BYTES)
+    except FileError as e:
+        raise ChainFileError(str(e)) from None
     return loads(text, name=str(file), folder=file.parent, trust=trust)
 
 
@@ -273,12 +267,10 @@ class _Loader:
         file = self.folder / value
         if self.trust is not None and leads_out(file, self.folder):
             raise self.fail(f"{key}: {value} leads out of the preset folder", i, key)
-        if file.exists() and not file.is_file():  # to open a pipe would wait for ever
-            raise self.fail(f"{key}: {value} is not a regular file", i, key)
         try:
-            return np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as e:
-            raise self.fail(f"{key}: {value} cannot be read: {getattr(e, 'strerror', None) or e}", i, key) from None
+            return read_npy(file)
+        except FileError as e:
+            raise self.fail(f"{key}: {e}", i, key) from None
 
 
 def _short(value: Any) -> str:

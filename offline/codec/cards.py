@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...plugins._errors import FileError
+from ...textfile import read_text
 from .codec import load
 from .spec import PRESETS
 
@@ -18,7 +19,7 @@ def card(folder: Path) -> str:
     """The text of `CARD.md` for a folder with a model and the `train.json` of its training. Raises FileError."""
     codec = load(folder)
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json.loads(read_text(folder / RECORD))
         options, history = record["options"], record["history"]
     except (OSError, ValueError, KeyError) as e:
         raise FileError(f"{folder / RECORD}: is no record of a training ({e})") from None

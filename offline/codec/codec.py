@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...models import CODEC as MODELS
 from ...plugins._errors import FileError, near
+from ...regularfile import read_bytes
 from ...wholefile import whole
 from ..config import parse
 from . import entropy
@@ -27,6 +28,7 @@ F32 = NDArray[np.float32]
 I16 = NDArray[np.int16]
 
 MODEL_FILE = "codec.safetensors"
+_MOST_BYTES = 1 << 30
 _ARRAYS = ("analysis", "synthesis", "weights", "offsets", "tables")
 
 
@@ -132,12 +134,14 @@ def load(name: str | Path) -> Codec:
 
     path = find(str(name))
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, _MOST_BYTES)
         arrays = load_arrays(data)
         (size,) = struct.unpack("<Q", data[:8])
         text = json.loads(data[8 : 8 + size])["__metadata__"]["codec"]
         fields = json.loads(text)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
+    except FileError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as e:
         raise FileError(f"{path}: is not a codec model ({e})") from None
     missing = [a for a in _ARRAYS if a not in arrays]
     if missing:

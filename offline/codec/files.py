@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ...audiofile import Reader, Writer
 from ...outputs import settled
 from ...plugins._errors import AudioError, FileError
+from ...regularfile import open_regular
 from ...wholefile import whole
 from . import container
 from .codec import Analyser, Codec, Synthesiser, by_hash, decode_codes, encode_codes, load
@@ -193,9 +195,7 @@ def model_of(source: Path, name: str | None) -> Codec:
     """The model of a name, or the shipped one that a file names by its hash. Raises FileError."""
     if name is not None:
         return load(name)
-    if not source.is_file():
-        raise FileError(f"{source}: there is no such file")
-    with open(source, "rb") as file:
+    with open(open_regular(source), "rb") as file:
         header = container.read_header(file, str(source))
     codec = by_hash(header.model)
     if codec is None:
@@ -288,11 +288,9 @@ def decode_file(
 
     Raises FileError for a file that is none, was made with another model, or holds nothing to decode.
     """
-    if not source.is_file():
-        raise FileError(f"{source}: there is no such file")
-    size = max(1, source.stat().st_size)
     damage = Damage()
-    with open(source, "rb") as file:
+    with open(open_regular(source), "rb") as file:
+        size = max(1, os.fstat(file.fileno()).st_size)
         header = container.read_header(file, str(source))
         check_model(codec, header, str(source))
         decoder = Decoder(codec, header)

@@ -24,6 +24,7 @@ from ...plugins._adaptive.curve import F64
 from ...plugins._adaptive.model import CARD, GOLDENS, MANIFEST, SCHEMA, WEIGHTS, Model, array_bytes, load, read_arrays
 from ...plugins._adaptive.spectrum import spectrum_of
 from ...plugins._errors import FileError
+from ...textfile import read_text
 from ...wholefile import whole, write_json
 from .audioencoder import SAMPLE_RATE, AudioNet, AudioSpec
 from .signals import ensemble
@@ -64,12 +65,10 @@ def load_eq(folder: str | os.PathLike[str]) -> tuple[EqVae, dict[str, Any]]:
     """Reads the settings' half. Raises FileError."""
     base = Path(folder)
     try:
-        about = json.loads((base / EQ_ABOUT).read_text(encoding="utf-8"))
+        about = json.loads(read_text(base / EQ_ABOUT))
         spec = VaeSpec.model_validate(about["spec"])
-    except OSError as e:
-        raise FileError(
-            f"{base / EQ_ABOUT}: cannot be read ({e.strerror or e}); make it with cspace train eq"
-        ) from None
+    except FileError as e:
+        raise FileError(f"{e}; make it with cspace train eq") from None
     except (ValueError, KeyError, TypeError) as e:
         raise FileError(f"{base / EQ_ABOUT}: is no trained EQ model: {str(e).splitlines()[0]}") from None
     model = EqVae(spec.latent, spec.hidden)

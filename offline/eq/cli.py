@@ -45,7 +45,10 @@ def _each(paths: list[Path], what: str, reference: Path | None = None) -> Iterat
     from ...plugins._errors import ParameterError
     from ..audio import audio_files
 
-    files = [f for p in paths for f in (audio_files(p) if p.is_dir() else [p])]
+    unread: list[str] = []
+    files = [f for p in paths for f in (audio_files(p, unread=unread) if p.is_dir() else [p])]
+    for line in unread:
+        note(line)
     if reference is not None and len(files) != 1:
         raise ParameterError(f"--reference goes with one file, not {len(files)}")
     with progress() as bar:

@@ -9,6 +9,7 @@ of its contributors; those columns are dropped as the lines are read, never kept
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections import Counter
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from ...plugins._adaptive.curve import FLAT, GAINS, HIGH, IS_LOG, LOW, SIZE, from_domain, to_domain
 from ...plugins._errors import FileError
+from ...textfile import read_text
 
 F64 = NDArray[np.float64]
 
@@ -74,7 +76,8 @@ def load(path: str | os.PathLike[str]) -> Settings:
     words: list[tuple[str, ...]] = []
     left_out: Counter[str] = Counter()
     try:
-        with open(file, encoding="utf-8", errors="replace", newline="") as text:
+        # SAFE's labels are in many encodings; the numbers and the words that are kept are ASCII.
+        with io.StringIO(read_text(file, strict=False), newline="") as text:
             rows = csv.reader(text)
             clean = False
             for number, row in enumerate(rows, 1):

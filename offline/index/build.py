@@ -12,15 +12,17 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arrayfile import read_npy
 from ...audiofile import Reader
+from ...outputs import settled_folder, why_not
 from ...plugins._errors import AudioError, CspaceError, FileError, ParameterError
-from ..audio import audio_files, stream_mono
+from ..audio import stream_mono
+from .contents import BuildReport, keep, look_into, reason_alone
 from .quantise import Quantiser
 from .spec import IndexSpec
 from .store import (
@@ -30,6 +32,7 @@ from .store import (
     Shard,
     Skipped,
     Source,
+    as_text,
     is_whole,
     read_manifest,
     recordings_root,
@@ -49,19 +52,6 @@ SHARD_ROWS = 1 << 17
 LOUDEST = 1e4
 
 
-@dataclass
-class BuildReport:
-    """What a build did."""
-
-    added: int = 0
-    unchanged: int = 0
-    #: In the index before, now gone from the folder.
-    removed: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    #: Sound taken in by this build.
-    seconds: float = 0.0
-
-
 class Stopped(Exception):  # noqa: N818 - not an error
     """Raised in workers once the build is interrupted."""
 
@@ -78,7 +68,9 @@ def build(
 
     Files that are in it unchanged (by size and time of change) are left alone, changed ones are
     taken in again (as are those whose shards are damaged), missing ones dropped. Files that cannot
-    be read are reported and left out. An interrupted or killed build leaves a good index of what was
+    be read are reported and left out. Folders and files that the system refuses, and links that lead
+    nowhere, may be there again tomorrow: they are reported, and what the index has of them stays. A
+    link to a folder is followed once. An interrupted or killed build leaves a good index of what was
     done; the next build goes on.
 
     Parameters
@@ -94,47 +86,47 @@ def build(
     if jobs is not None and jobs < 1:
         raise ParameterError(f"jobs is {jobs}; it is 1 or more")
     root, target = Path(folder), Path(target)
-    if root.is_file():
+    if os.path.isfile(root):
         raise AudioError(f"{root}: is a file; an index is built over a folder")
-    found: dict[str, Path] = {}
-    unnamed: list[Skipped] = []
-    for path in audio_files(root):
-        name = path.relative_to(root).as_posix()
-        try:
-            name.encode()
-        except UnicodeEncodeError:  # a file name may be any bytes; JSON and results hold text
-            unnamed.append(Skipped(path=os.fsencode(name).decode(errors="replace"), why="its name is not UTF-8"))
-            continue
-        found[name] = path
-    target.mkdir(parents=True, exist_ok=True)
+    report = BuildReport()
+    look, found = look_into(root, report)
+    settled_folder(target)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise FileError(f"{target}: {why_not(e, target)}") from None
     with _alone(target):
         writer = _Writer(target, _start(root, target, spec))
+        kept = keep(root, look, found, writer, report)
         try:
-            report = BuildReport(skipped=unnamed)
-            return _run(found, report, writer, jobs or len(os.sched_getaffinity(0)), progress or (lambda *_: None))
+            return _run(
+                found, kept, report, writer, jobs or len(os.sched_getaffinity(0)), progress or (lambda *_: None)
+            )
         except _UnwritableError as e:
             raise FileError(str(e)) from None
 
 
-def frames_of(path: Path, spec: IndexSpec, said: list[str] | None = None) -> Iterator[tuple[F32, int]]:
+def frames_of(
+    path: Path, spec: IndexSpec, said: list[str] | None = None, faults: list[str] | None = None
+) -> Iterator[tuple[F32, int]]:
     """Features of a recording, block by block [shape=(frames, channels)], and the samples each block took in."""
     bank = spec.bank.bank(spec.sample_rate, spec.hop)
-    for x in stream_mono(path, spec.sample_rate, conversions=said):
+    for x in stream_mono(path, spec.sample_rate, conversions=said, faults=faults):
         yield spec.compress(bank.energies(x)), len(x)
 
 
 def _start(root: Path, target: Path, spec: IndexSpec | None) -> Manifest:
     """The manifest to go on from; a new one if there is none."""
-    relative = os.path.relpath(root.resolve(), target.resolve())
+    relative, relative_bytes = as_text(os.path.relpath(root.resolve(), target.resolve()))
     if not (target / MANIFEST).exists():
         if any(not p.name.startswith(".") for p in target.iterdir()):
             raise FileError(f"{target}: is not empty and holds no index; name a new folder")
         (spec or IndexSpec()).check()
-        manifest = Manifest(root=relative, spec=spec or IndexSpec())
+        manifest = Manifest(root=relative, root_bytes=relative_bytes, spec=spec or IndexSpec())
         write_manifest(target, manifest)  # from here on the folder is known as an index
         return manifest
     manifest = read_manifest(target)
-    if manifest.root != relative:
+    if (manifest.root, manifest.root_bytes) != (relative, relative_bytes):
         there = recordings_root(target, manifest)
         raise ParameterError(f"{target}: is an index of {there}, not of {root}; name another folder for the index")
     if spec is not None and spec != manifest.spec:
@@ -146,6 +138,7 @@ def _start(root: Path, target: Path, spec: IndexSpec | None) -> Manifest:
 
 def _run(
     found: dict[str, Path],
+    kept: set[str],
     report: BuildReport,
     writer: _Writer,
     jobs: int,
@@ -157,12 +150,12 @@ def _run(
             report.unchanged += 1
         else:
             todo.append((name, path))
-    report.removed = sum(name not in found for name in writer.sources)
-    writer.keep_only(found.keys() - dict(todo).keys())
+    report.removed = sum(name not in found and name not in kept for name in writer.sources)
+    writer.keep_only((found.keys() - dict(todo).keys()) | kept)
     # Large files first, so that no core is left with one of them at the end.
     todo.sort(key=lambda item: -_bytes(item[1]))
     stop = threading.Event()
-    running: dict[Future[Source], str] = {}
+    running: dict[Future[tuple[Source, list[str]]], str] = {}
     waiting = iter(todo)
     done = 0
     progress(0, len(todo), 0.0)
@@ -178,13 +171,14 @@ def _run(
                     name = running.pop(future)
                     done += 1
                     try:
-                        source = future.result()
+                        source, faults = future.result()
                     except _FILE_FAULTS as e:
                         writer.discard(name)
-                        report.skipped.append(Skipped(path=name, why=_why(e, found[name])))
+                        report.skipped.append(Skipped(path=name, why=reason_alone(e, found[name])))
                         continue
                     writer.finish(source)
                     report.added += 1
+                    report.notes += [f"{name}: {fault}" for fault in faults]
                     report.seconds += source.samples / writer.spec.sample_rate
                 progress(done, len(todo), report.seconds)
         except BaseException:
@@ -192,7 +186,7 @@ def _run(
             pool.shutdown(wait=True, cancel_futures=True)
             for future, name in running.items():
                 if not future.cancelled() and future.exception() is None:
-                    writer.finish(future.result())
+                    writer.finish(future.result()[0])
                 else:
                     writer.discard(name)
             with contextlib.suppress(FileError):  # of a disk that is full the first error counts
@@ -211,16 +205,17 @@ class _UnwritableError(Exception):
 _FILE_FAULTS = (CspaceError, OSError, RuntimeError, ValueError, EOFError)
 
 
-def _take_in(name: str, path: Path, writer: _Writer, stop: threading.Event) -> Source:
-    """Reads one recording into the writer, piece by piece. Thread: a worker."""
+def _take_in(name: str, path: Path, writer: _Writer, stop: threading.Event) -> tuple[Source, list[str]]:
+    """Reads one recording into the writer, piece by piece; what is wrong with it besides. Thread: a worker."""
     spec, status = writer.spec, path.stat()
     with Reader(path) as file:
         rate = file.sample_rate
     said: list[str] = []
+    faults: list[str] = []
     blocks: list[F32] = []
     frames = first = samples = 0
     length = PIECE_FRAMES + spec.overlap_frames
-    for block, taken in frames_of(path, spec, said):
+    for block, taken in frames_of(path, spec, said, faults):
         if stop.is_set():
             raise Stopped
         samples += taken
@@ -237,21 +232,25 @@ def _take_in(name: str, path: Path, writer: _Writer, stop: threading.Event) -> S
         raise AudioError(f"{path}: has no samples")
     if frames:
         writer.add(name, first, np.concatenate(blocks))
-    return Source(
+    _, name_bytes = as_text("/".join(path.parts[-(name.count("/") + 1) :]))
+    source = Source(
         path=name,
+        name_bytes=name_bytes,
         bytes=status.st_size,
         mtime_ns=status.st_mtime_ns,
         source_rate=rate,
         samples=samples,
         conversions=said,
     )
+    return source, faults
 
 
 class _Writer:
     """Collects pieces into shards and keeps the manifest. All methods take its lock."""
 
     def __init__(self, folder: Path, manifest: Manifest):
-        self.folder, self.spec, self.root = folder, manifest.spec, manifest.root
+        self.folder, self.spec = folder, manifest.spec
+        self._root = {"root": manifest.root, "root_bytes": manifest.root_bytes}
         damaged = [s for s in manifest.shards if not is_whole(folder, s)]
         lost = {p.path for s in damaged for p in s.pieces}  # taken in again
         self.sources = {s.path: s for s in manifest.sources if s.path not in lost}
@@ -342,7 +341,7 @@ class _Writer:
         """The shard without the rows of dropped recordings, if those are more than half."""
         if 2 * sum(p.frames for p in shard.pieces) >= shard.rows:
             return shard
-        old = np.load(self.folder / shard.name, mmap_mode="r", allow_pickle=False)
+        old = read_npy(self.folder / shard.name, mmap_mode="r")
         pieces, row = [], 0
         for p in shard.pieces:
             pieces.append(p.model_copy(update={"row": row}))
@@ -354,7 +353,7 @@ class _Writer:
         write_manifest(
             self.folder,
             Manifest(
-                root=self.root,
+                **self._root,
                 spec=self.spec,
                 sources=sorted(self.sources.values(), key=lambda s: s.path),
                 skipped=skipped,
@@ -370,7 +369,11 @@ def _without(shard: Shard, gone: Callable[[Piece], bool]) -> Shard:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """No other build writes into the folder meanwhile."""
-    with open(folder / ".lock", "w") as lock:
+    try:
+        held = open(folder / ".lock", "w")  # noqa: SIM115 - closed below
+    except OSError as e:
+        raise FileError(f"{folder}: {why_not(e, folder)}") from None
+    with held as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -382,8 +385,3 @@ def _bytes(path: Path) -> int:
     with contextlib.suppress(OSError):
         return path.stat().st_size
     return 0
-
-
-def _why(e: BaseException, path: Path) -> str:
-    """The reason alone: the report names the file beside it."""
-    return str(e).removeprefix(f"{path}: ") or type(e).__name__

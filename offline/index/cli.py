@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from rich.table import Column, Table
 
 from ...clitools import clear_errors, err, fail, note, out, progress, say
+from ...textfile import shown
 
 if TYPE_CHECKING:
     from .search import Answer, Searcher
@@ -40,7 +42,8 @@ def build(
 ) -> None:
     """Makes an index of a folder, or brings it up to date: new and changed files are added, lost ones dropped.
 
-    A build that was stopped goes on where it was. Leaves with 1 if files could not be read.
+    A build that was stopped goes on where it was. Leaves with 1 if files or folders could not be read; the
+    index keeps what it has of those. Linked folders are followed, each once.
 
     Examples
     --------
@@ -65,11 +68,15 @@ def build(
         except KeyboardInterrupt:
             fail(f"stopped; {index} holds what was done, say the same again to go on", 1)
     made = Index(index)
+    for line in report.notes:
+        note(line)
     for s in report.skipped:
         note(f"{s.path}: left out: {s.why}")
+    kept = f", {report.kept} kept unread" if report.kept else ""
     say(
         f"{index}: {len(made.sources)} recordings, {_length(made.seconds)}, {made.bytes / 1e6:.1f} MB; "
-        f"{report.added} added, {report.unchanged} unchanged, {report.removed} removed, {len(report.skipped)} left out"
+        f"{report.added} added, {report.unchanged} unchanged, {report.removed} removed{kept}, "
+        f"{len(report.skipped)} left out"
     )
     if report.skipped:
         raise typer.Exit(1)
@@ -83,7 +90,7 @@ def _spec(index: Path, asked: dict[str, Any]) -> IndexSpec | None:
 
     if not asked:
         return None
-    old = read_manifest(index).spec.model_dump() if (index / MANIFEST).exists() else {}
+    old = read_manifest(index).spec.model_dump() if os.path.exists(index / MANIFEST) else {}
     return parse(IndexSpec, {**old, **asked}, "cspace index build")
 
 
@@ -128,13 +135,15 @@ def query(
                 raise
             wrong += 1
             err.print(f"cspace: {e}", style="red", markup=False, highlight=False, soft_wrap=True)
-            answers.append({"clip": str(path), "error": str(e)})
+            answers.append({"clip": shown(path), "error": shown(str(e))})
             continue
-        answers.append({"clip": str(path), "start_s": start, "conversions": conversions, **answer.as_dict()})
+        answers.append({"clip": shown(path), "start_s": start, "conversions": conversions, **answer.as_dict()})
         if not as_json:
+            for line in conversions:
+                note(f"{path}: {line}")
             _show(path, answer, searcher)
     if as_json:
-        print(json.dumps({"index": str(index), "clips": answers}, indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps({"index": shown(index), "clips": answers}, indent=2, ensure_ascii=False, allow_nan=False))
     if wrong:
         raise typer.Exit(2)
 
@@ -223,7 +232,7 @@ def _facts(index: Index, stale: list[str]) -> dict[str, Any]:
         "sample_rate_hz": spec.sample_rate,
         "hop_samples": spec.hop,
         "features": spec.channels,
-        "recordings_folder": str(index.root),
+        "recordings_folder": shown(index.root),
         "written_by": f"cspace {index.manifest.written_by}, schema {index.manifest.schema_version}",
         "changed_or_missing": len(stale),
         "left_out": len(index.manifest.skipped),

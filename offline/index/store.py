@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ... import __version__
+from ...arrayfile import read_npy
 from ...plugins._errors import FileError, ParameterError
+from ...regularfile import open_regular
+from ...textfile import read_text, shown
 from ...wholefile import whole, write_text
 from .quantise import HIGHEST_SCALE, HIGHEST_ZERO_POINT, Quantiser
 from .spec import IndexSpec
@@ -50,13 +53,22 @@ class Source(_Part):
     source_rate: int = Field(ge=1, le=10_000_000)
     samples: int = Field(ge=0, le=2**53)
     conversions: list[str] = []
+    #: A file name may be any bytes, JSON holds text: the bytes of one that is no text, as hexadecimal
+    #: digits. `path` shows it then, with `\xe9` for such a byte.
+    name_bytes: str | None = Field(None, pattern=r"^([0-9a-f]{2})+$")
 
     @model_validator(mode="after")
     def _stays_below(self) -> Source:
-        parts = PurePosixPath(self.path)
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\0" in self.path:
-            raise ValueError(f"path {self.path!r} is not one under the root")
+        for path in {self.path, self.file}:
+            parts = PurePosixPath(path)
+            if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\0" in path:
+                raise ValueError(f"path {path!r} is not one under the root")
         return self
+
+    @property
+    def file(self) -> str:
+        """The path as the system knows it."""
+        return self.path if self.name_bytes is None else os.fsdecode(bytes.fromhex(self.name_bytes))
 
 
 class Skipped(_Part):
@@ -102,6 +114,8 @@ class Manifest(_Part):
     written_by: str = __version__
     #: The recordings' folder, relative to the index's.
     root: str = Field(min_length=1, pattern=r"^[^\x00]+$")
+    #: The same as bytes where it is no text, see `Source.name_bytes`.
+    root_bytes: str | None = Field(None, pattern=r"^([0-9a-f]{2})+$")
     spec: IndexSpec
     sources: list[Source] = []
     skipped: list[Skipped] = []
@@ -114,7 +128,10 @@ class Manifest(_Part):
             raise ValueError("a recording is listed twice")
         if len({s.name for s in self.shards}) != len(self.shards):
             raise ValueError("a shard is listed twice")
+        width = self.spec.channels * np.dtype(self.spec.dtype).itemsize
         for shard in self.shards:
+            if shard.rows * width > shard.bytes:
+                raise ValueError(f"{shard.name}: {shard.rows} rows do not fit into {shard.bytes} bytes")
             end = 0
             for piece in sorted(shard.pieces, key=lambda p: p.row):
                 source = known.get(piece.path)
@@ -184,36 +201,37 @@ class Index:
                 if crc32(path) != shard.crc32:
                     raise IndexFormatError(f"{path}: its checksum is wrong; {_MEND}")
                 self._checked.add(shard.name)
-            rows = np.load(path, mmap_mode="r", allow_pickle=False)
+            rows = read_npy(path, mmap_mode="r")
         except IndexFormatError:
             raise
-        except Exception as e:  # NumPy raises many kinds for a header that is none
-            raise IndexFormatError(f"{path}: cannot be read: {e}") from None
+        except OSError as e:
+            words = str(e) if isinstance(e, FileError) else f"{path}: cannot be read: {e.strerror or e}"
+            raise IndexFormatError(words) from None
         wanted = (shard.rows, self.spec.channels)
         if rows.shape != wanted or rows.dtype != np.dtype(self.spec.dtype):
             raise IndexFormatError(
                 f"{path}: holds {rows.dtype} of shape {rows.shape}; the manifest says {self.spec.dtype} {wanted}"
             )
-        return rows  # type: ignore[no-any-return]
+        return rows
 
     def source_path(self, path: str) -> Path:
         """Where a recording lies."""
-        return self.root / path
+        return self.root / self.sources[path].file
 
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of an index. Raises IndexFormatError."""
     file = folder / MANIFEST
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise IndexFormatError(f"{folder}: there is no such index; make one with cspace index build")
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise IndexFormatError(
-            f"{folder}: is not an index (no {MANIFEST} in it); make one with cspace index build"
-        ) from None
-    except OSError as e:
-        raise IndexFormatError(f"{file}: cannot be read: {e.strerror or e}") from None
+        if not os.path.lexists(file):
+            raise IndexFormatError(f"{folder}: is not an index (no {MANIFEST} in it); make one with cspace index build")
+        data = json.loads(read_text(file))
+    except IndexFormatError:
+        raise
+    except FileError as e:
+        raise IndexFormatError(str(e)) from None
     except (ValueError, RecursionError) as e:
         raise IndexFormatError(f"{file}: is damaged: {e}; build the index anew into an empty folder") from None
     if not isinstance(data, dict) or data.get("kind") != KIND:
@@ -239,12 +257,25 @@ def read_manifest(folder: Path) -> Manifest:
 
 def recordings_root(folder: Path, manifest: Manifest) -> Path:
     """The recordings' folder; it is kept relative to the index, so that both can move together."""
-    return Path(os.path.normpath(folder.resolve() / manifest.root))
+    root = manifest.root if manifest.root_bytes is None else os.fsdecode(bytes.fromhex(manifest.root_bytes))
+    return Path(os.path.normpath(folder.resolve() / root))
+
+
+def as_text(path: str) -> tuple[str, str | None]:
+    """A path as text, and, where it is none, its bytes as hexadecimal digits."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return shown(path), os.fsencode(path).hex()
+    return path, None
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest, whole or not at all, with its checksum."""
     data = manifest.model_dump(mode="json")
+    for part, name in ((data, "root_bytes"), *((s, "name_bytes") for s in data["sources"])):
+        if part[name] is None:  # nearly always; older versions know no such entry
+            del part[name]
     data["checksum"] = _checksum(data)
     write_text(folder / MANIFEST, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
@@ -273,7 +304,7 @@ def is_whole(folder: Path, shard: Shard) -> bool:
 def crc32(path: Path) -> int:
     """CRC-32 of a file."""
     value = 0
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         while chunk := file.read(_CHUNK):
             value = zlib.crc32(chunk, value)
     return value

@@ -326,7 +326,11 @@ def _grid(kind: str) -> str:
 def _files(sources: list[Path]) -> list[Path]:
     from ..audio import audio_files
 
-    return [f for s in sources for f in (audio_files(s) if s.is_dir() else [s])]
+    unread: list[str] = []
+    files = [f for s in sources for f in (audio_files(s, unread=unread) if s.is_dir() else [s])]
+    for line in unread:
+        note(line)
+    return files
 
 
 def _say_comparison(c: dict[str, Any]) -> None:

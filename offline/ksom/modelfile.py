@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...audiofile import reason
 from ...plugins._errors import FileError, ParameterError
+from ...textfile import read_text
 from ...wholefile import write_text
 from ..config import ConfigError, parse
 
@@ -175,10 +174,8 @@ class Model(_Part):
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The content of a JSON file. Raises FileError naming it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as e:
-        raise FileError(f"{path}: cannot be read: {reason(e)}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        return json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as e:
         raise FileError(f"{path}: is not JSON: {e}") from None
 
 

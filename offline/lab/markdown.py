@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...plugins._errors import FileError
+from ...textfile import read_text
 from ...wholefile import write_text
 
 
@@ -31,10 +32,7 @@ def put_section(path: Path, name: str, text: str) -> None:
     if not path.exists():
         write_text(path, section + "\n")
         return
-    try:
-        page = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise FileError(f"{path}: cannot be read as text: {e}") from None
+    page = read_text(path)
     before, found, rest = page.partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:

@@ -124,13 +124,15 @@ def export(
     """
     import json
 
+    from ...plugins._errors import FileError
+    from ...textfile import read_text
     from . import checkpoint, packages
 
     trained = checkpoint.load(run)
     table = run / "table.json"
     try:
-        figures = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else None
-    except ValueError:
+        figures = json.loads(read_text(table)) if table.is_file() else None
+    except (ValueError, FileError):
         note(f"{table}: is no JSON; the figures are measured again")
         figures = None
     if onnx:
@@ -180,12 +182,16 @@ def _sequence(data: dict[str, Any], path: Path | None, seed: int) -> tuple[Any, 
     from safetensors.numpy import load_file
 
     from ...plugins._errors import FileError
+    from ...regularfile import check_regular
 
     if path is not None:
         try:
+            check_regular(path)
             tensors = load_file(path)
             return np.asarray(tensors["frames"], np.float32), None, None
-        except (OSError, SafetensorError) as e:
+        except FileError:
+            raise
+        except (OSError, ValueError, SafetensorError) as e:
             raise FileError(f"{path}: cannot be read: {str(e).splitlines()[0]}") from None
         except KeyError:
             raise FileError(f"{path}: has no tensor named frames; it has {', '.join(tensors) or 'none'}") from None

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ...plugins._errors import FileError
+from ...textfile import MOST_SETTINGS_BYTES, read_text
 from ..config import ConfigError, parse
 
 
@@ -209,10 +211,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read: {e.strerror or e}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        data = yaml.safe_load(read_text(path, most_bytes=MOST_SETTINGS_BYTES))
+    except FileError as e:
+        raise ConfigError(str(e)) from None
+    except yaml.YAMLError as e:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(e).split())}") from None
     if data is None:
         return {}

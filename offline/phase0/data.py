@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from ...audiofile import Reader
 from ...plugins._errors import AudioError, FileError
+from ...textfile import read_text
 from ...wholefile import whole
 from ..audio import audio_files
 from .config import Phase0Config
@@ -117,7 +119,7 @@ def _folder(root: Path) -> list[tuple[str, str, Path]]:
 def _csv(path: Path) -> list[tuple[str, str, Path]]:
     out = []
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with io.StringIO(read_text(path), newline="") as file:
             rows = csv.DictReader(file)
             missing = {"audio_path", "speaker_id"} - set(rows.fieldnames or ())
             if missing:
@@ -131,7 +133,7 @@ def _csv(path: Path) -> list[tuple[str, str, Path]]:
                 out.append((name, row["speaker_id"], path.parent / row["audio_path"]))
     except FileError:
         raise
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
+    except csv.Error as e:
         raise FileError(f"{path}: cannot be read as CSV: {e}") from None
     if not out:
         raise FileError(f"{path}: lists no utterances")

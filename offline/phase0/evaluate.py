@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...plugins._errors import FileError
+from ...textfile import read_text
 from ...wholefile import write_json
 from . import fits
 from .config import Phase0Config, fingerprint
@@ -301,7 +302,7 @@ def _plane(means: F64, weights: I64) -> F64:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        cell: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        cell: dict[str, Any] = json.loads(read_text(path))
     except (OSError, ValueError) as e:
         raise FileError(f"{path}: cannot be read: {e}") from None
     return cell

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...plugins._errors import CspaceError, FileError
+from ...textfile import read_text
 from ...wholefile import whole, write_json
 from . import windows
 from .frames import Block
@@ -128,7 +129,7 @@ def read_about(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileError(f"{path}: is not there; run `cspace phase0 fit` first")
     try:
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        about: dict[str, Any] = json.loads(read_text(path))
         about["fitted_to"]["speakers"], about["key"]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise FileError(f"{path}: is not what `cspace phase0 fit` writes: {e}") from None
@@ -143,7 +144,7 @@ def base(folder: Path, condition: str, lag: int, what: str) -> Path:
 def finished(path: Path, key: str) -> bool:
     """Whether a JSON is there and was made from the same settings and data."""
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["key"] == key)
+        return bool(json.loads(read_text(path))["key"] == key)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...plugins._errors import CspaceError, FileError
+from ...textfile import read_text
 from ...wholefile import write_text
 from .config import SplitSettings
 from .data import Utterance
@@ -102,9 +103,6 @@ def read_splits(folder: Path) -> Splits:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").split("\n")[:-1]
-    except FileNotFoundError:
-        raise FileError(f"{path}: is not there; run `cspace phase0 splits` first") from None
-    except (OSError, UnicodeDecodeError) as e:
-        raise FileError(f"{path}: cannot be read: {e}") from None
+    if not path.exists():
+        raise FileError(f"{path}: is not there; run `cspace phase0 splits` first")
+    return read_text(path).split("\n")[:-1]

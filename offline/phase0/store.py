@@ -26,11 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...plugins._errors import FileError, near
+from ...textfile import read_text
 from ...wholefile import whole, write_json
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+CHUNK_FRAMES = 4096
 GROUPS, INDEX, ABOUT = "latents.zarr", "latents_index.parquet", "store.json"
 #: How far the frames of an utterance may be from its length: Hz, and frames for short ones.
 RATE_TOLERANCE_HZ, FRAME_TOLERANCE = 0.5, 1.0
@@ -120,7 +122,7 @@ class LatentStore:
     @staticmethod
     def _about(path: Path) -> EncoderInfo:
         try:
-            return EncoderInfo(**json.loads((path / ABOUT).read_text(encoding="utf-8"))["encoder"])
+            return EncoderInfo(**json.loads(read_text(path / ABOUT))["encoder"])
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise FileError(f"{path / ABOUT}: cannot be read: {e}") from None
 
@@ -190,6 +192,8 @@ class LatentStore:
 
         try:
             group: Any = zarr.open_group(str(path), mode="r")
+            for name in ("x", "energy", "timestamps"):
+                _check_claim(path, group[name], self.info)
             parts = [np.asarray(group[k][:]) for k in ("x", "energy", "timestamps")]
             found = Latents(
                 parts[0].astype(np.float32, copy=False),
@@ -288,9 +292,19 @@ def _check(utterance_id: str, latents: Latents, info: EncoderInfo) -> None:
         raise FileError(f"utterance {utterance_id!r}: its energy is NaN or Inf in a frame")
 
 
+def _check_claim(path: Path, array: Any, info: EncoderInfo) -> None:
+    """ValueError for an array whose header claims more than its chunks can hold: zarr would make it, of zeros."""
+    shape, chunks = tuple(map(int, array.shape)), tuple(map(int, array.chunks))
+    if not shape or not 0 < chunks[0] <= CHUNK_FRAMES or any(n not in (1, info.dim) for n in shape[1:]):
+        raise ValueError(f"{array.path or 'array'} claims the shape {shape} in chunks of {chunks}")
+    there = sum(1 for p in path.rglob("*") if p.is_file())
+    if -(-shape[0] // chunks[0]) > there:
+        raise ValueError(f"{array.path or 'array'} claims {shape[0]} frames, but only {there} files are there")
+
+
 def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """All of an utterance in a chunk, up to 4096 frames."""
-    return (min(shape[0], 4096), *shape[1:])
+    """All of an utterance in a chunk, up to CHUNK_FRAMES."""
+    return (min(shape[0], CHUNK_FRAMES), *shape[1:])
 
 
 def _first_line(e: Exception) -> str:

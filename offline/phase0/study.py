@@ -16,6 +16,7 @@ from typing import Any
 
 from ... import __version__
 from ...plugins._errors import CspaceError
+from ...textfile import read_text
 from ...wholefile import write_json, write_text
 from . import frames as frames_
 from . import report
@@ -88,7 +89,7 @@ class Study:
 
     def _done(self, step: str) -> bool:
         try:
-            held = json.loads((self.out / "done" / f"{step}.json").read_text(encoding="utf-8"))
+            held = json.loads(read_text(self.out / "done" / f"{step}.json"))
             return bool(held["key"] == self.keys()[step])
         except (OSError, ValueError, KeyError, TypeError):
             return False
@@ -135,7 +136,7 @@ class Study:
 
     def _decision(self) -> dict[str, Any]:
         if self.decision is None:
-            self.decision = json.loads((self.out / "decision.json").read_text(encoding="utf-8"))
+            self.decision = json.loads(read_text(self.out / "decision.json"))
         return self.decision
 
     # ---- the steps ----

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...regularfile import read_bytes
+from ...textfile import read_text
 from .._errors import FileError, ParameterError, near
 from .curve import F64, HIGH, LOW, fit, from_domain, response_db, to_domain
 from .spectrum import Sound, centers
@@ -43,13 +45,7 @@ _MOST_BYTES = 64 * 1024 * 1024
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of a safetensors file. Raises FileError naming the file and what is wrong with it."""
-    try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= _MOST_BYTES else b""
-    except OSError as e:
-        raise FileError(f"{path}: cannot be read: {e.strerror or e}") from None
-    if size > _MOST_BYTES:
-        raise FileError(f"{path}: is too large for this model ({size / 1e6:.0f} MB)")
+    data = read_bytes(path, _MOST_BYTES)
     try:
         length = int.from_bytes(data[:8], "little")
         head = json.loads(data[8 : 8 + length])
@@ -253,20 +249,15 @@ def load(folder: str | os.PathLike[str]) -> Model:
     base = Path(folder)
     manifest = base / MANIFEST
     try:
-        about = json.loads(manifest.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise FileError(f"{manifest}: cannot be read: {e.strerror or e}") from None
-    except ValueError as e:
+        about = json.loads(read_text(manifest))
+    except (json.JSONDecodeError, RecursionError) as e:
         raise FileError(f"{manifest}: is not JSON: {e}") from None
     if not isinstance(about, dict) or about.get("schema") != SCHEMA or about.get("kind") != "adaptive-eq":
         raise FileError(f"{manifest}: is no adaptive EQ model of schema {SCHEMA}")
     for name, wanted in dict(about.get("sha256", {})).items():
         if Path(name).name != name:
             raise FileError(f"{manifest}: names a file outside its folder: {name!r}")
-        try:
-            found = hashlib.sha256((base / name).read_bytes()).hexdigest()
-        except OSError as e:
-            raise FileError(f"{base / name}: cannot be read: {e.strerror or e}") from None
+        found = hashlib.sha256(read_bytes(base / name, _MOST_BYTES)).hexdigest()
         if found != wanted:
             raise FileError(f"{base / name}: is not the file the manifest was written for (sha256 differs)")
     try:

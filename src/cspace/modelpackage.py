@@ -11,7 +11,6 @@ reason. Nothing is unpickled, and no path in a package leads out of it.
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrayfile import parse_npy
 from .modelmanifest import (
     MANIFEST,
     MODEL,
@@ -33,7 +33,7 @@ from .modelmanifest import (
 )
 from .onnxfile import Graph, OnnxError, Value, inspect
 from .packagefile import load_text, verified
-from .plugins._errors import near
+from .plugins._errors import FileError, near
 
 __all__ = [
     "MANIFEST",
@@ -110,11 +110,11 @@ def _verified(folder: Path, manifest: Manifest, name: str) -> bytes:
 
 def _array(folder: Path, name: str, data: bytes) -> NDArray[np.float32]:
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as e:
-        raise PackageError(f"{folder}: {name} cannot be read as an array: {e}") from None
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
-        raise PackageError(f"{folder}: {name} holds {getattr(array, 'dtype', 'several arrays')}, float32 is needed")
+        array = parse_npy(data, f"{folder}: {name}")
+    except FileError as e:
+        raise PackageError(str(e)) from None
+    if array.dtype != np.float32:
+        raise PackageError(f"{folder}: {name} holds {array.dtype}, float32 is needed")
     return array
 
 

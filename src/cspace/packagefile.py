@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from .modelmanifest import PackageError
+from .plugins._errors import FileError
+from .regularfile import read_bytes
+from .textfile import decode
 
 
 def load(file: Path, most_bytes: int) -> bytes:
     """A file of a package. Raises PackageError naming it."""
+    if not os.path.lexists(file):
+        raise PackageError(f"{file.parent}: {file.name} is missing")
     try:
-        if file.stat().st_size > most_bytes:
-            raise PackageError(f"{file}: is larger than {most_bytes >> 20} MiB")
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise PackageError(f"{file.parent}: {file.name} is missing") from None
-    except OSError as e:
-        if isinstance(e, PackageError):
-            raise
-        raise PackageError(f"{file}: cannot be read: {e.strerror or e}") from None
+        return read_bytes(file, most_bytes)
+    except FileError as e:
+        raise PackageError(str(e)) from None
 
 
 def load_text(file: Path, most_bytes: int) -> str:
     """A text in UTF-8. Raises PackageError."""
     try:
-        return load(file, most_bytes).decode("utf-8")
-    except UnicodeDecodeError:
-        raise PackageError(f"{file}: is not a text in UTF-8") from None
+        return decode(load(file, most_bytes), str(file))
+    except PackageError:
+        raise
+    except FileError as e:
+        raise PackageError(str(e)) from None
 
 
 def verified(file: Path, sha256: str, manifest: str, most_bytes: int) -> bytes:

@@ -59,14 +59,14 @@ def read_bytes(path: str | os.PathLike[str], most_bytes: int) -> bytes:
         except OSError as e:
             raise FileError(f"{name}: cannot be read: {e.strerror or e}") from None
     if size > most_bytes or len(data) > most_bytes:
-        raise FileError(
-            f"{name}: is larger than the {_megabytes(most_bytes)} MB allowed ({_megabytes(max(size, len(data)))} MB)"
-        )
+        large = max(size, len(data)) / 1e6
+        raise FileError(f"{name}: is too large ({large:.3g} MB; at most {most_bytes / 1e6:.3g} MB are read)")
     return data
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.3g}"
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raises FileError unless `path` is a regular file that can be read: for libraries that open files themselves."""
+    os.close(open_regular(path))
 
 
 def _like(path: Path) -> str:

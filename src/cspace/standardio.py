@@ -93,7 +93,7 @@ def read_standard_text(most_bytes: int) -> bytes:
     """All of standard input. Raises FileError, also where that is more than `most_bytes`."""
     fd, begin, end = standard_input("text")
     if end - begin > most_bytes:
-        raise FileError(f"{NAME}: is larger than the {most_bytes / 1e6:.3g} MB allowed")
+        raise FileError(f"{NAME}: is too large (at most {most_bytes / 1e6:.3g} MB are read)")
     return os.pread(fd, end - begin, begin)
 
 

@@ -10,10 +10,12 @@ import os
 
 from .plugins._errors import FileError
 from .regularfile import read_bytes
-from .standardio import STANDARD, read_standard_text
+from .standardio import NAME, STANDARD, read_standard_text
 
-#: A text that somebody wrote is never larger; a wrong file may be.
-MOST_BYTES = 16 * 1024 * 1024
+#: A text that a program wrote is hardly larger; a wrong file may be.
+MOST_BYTES = 256 * 1024 * 1024
+#: The same for settings, which a person wrote.
+MOST_SETTINGS_BYTES = 16 * 1024 * 1024
 
 # The longer mark first: that of UTF-32 begins with that of UTF-16.
 _MARKS = (
@@ -24,24 +26,36 @@ _MARKS = (
 )
 
 
-def read_text(path: str | os.PathLike[str], *, most_bytes: int = MOST_BYTES, standard_input: bool = False) -> str:
+def read_text(
+    path: str | os.PathLike[str],
+    *,
+    most_bytes: int = MOST_BYTES,
+    standard_input: bool = False,
+    strict: bool = True,
+) -> str:
     """The text in a file: UTF-8, its mark (BOM) taken off, every end of a line as a line feed.
 
-    With `standard_input`, `-` stands for standard input. Raises FileError for a file that cannot be
-    read, is no regular one, is larger than `most_bytes`, or is not UTF-8: then it names the byte.
+    With `standard_input`, `-` stands for standard input. Without `strict`, bytes that are not UTF-8
+    become U+FFFD. Raises FileError for a file that cannot be read, is no regular one, is larger than
+    `most_bytes`, or is not UTF-8: then it names the byte.
     """
     if standard_input and os.fspath(path) == STANDARD:
-        return decode(read_standard_text(most_bytes), "standard input")
-    return decode(read_bytes(path, most_bytes), os.fspath(path))
+        return decode(read_standard_text(most_bytes), NAME, strict=strict)
+    return decode(read_bytes(path, most_bytes), os.fspath(path), strict=strict)
 
 
-def decode(data: bytes, name: str) -> str:
+def shown(name: str | os.PathLike[str]) -> str:
+    r"""A file name as text that terminals and JSON take: a byte that is no text as `\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def decode(data: bytes, name: str, *, strict: bool = True) -> str:
     """The text that `data` holds; `name` stands for the file in errors. Raises FileError."""
     for mark, words in _MARKS:
         if data.startswith(mark):
             raise FileError(f"{name}: is text in {words}; save it as UTF-8")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig", "strict" if strict else "replace")
     except UnicodeDecodeError as e:
         at = e.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
         raise FileError(

@@ -21,6 +21,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 FILE = "logmel_pca.safetensors"
+_MOST_HEADER = 1 << 24
 #: Added to the power, so that digital silence has a logarithm: −100 dB below full scale.
 FLOOR = 1e-10
 
@@ -136,7 +137,7 @@ def _about(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         with open(path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
+            size = min(int.from_bytes(file.read(8), "little"), _MOST_HEADER)
             about: dict[str, Any] = json.loads(json.loads(file.read(size))["__metadata__"]["about"])
         return {"speakers": about["speakers"], "utterances": about["utterances"]}
     except (OSError, ValueError, KeyError, TypeError) as e:

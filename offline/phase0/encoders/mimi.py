@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....plugins._errors import FileError
+from ....regularfile import open_regular
 from ..config import EncoderSettings, fingerprint
 from ..store import EncoderInfo
 from .base import AudioEncoder
@@ -98,7 +99,7 @@ def torch_device(name: str) -> Any:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

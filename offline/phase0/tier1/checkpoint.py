@@ -16,6 +16,7 @@ from safetensors.torch import save as to_bytes
 
 from .... import __version__
 from ....plugins._errors import FileError
+from ....textfile import read_text
 from ....wholefile import whole, write_json
 from .baselines import GaussianMixture
 from .heads import MdnModel, Model, VmfModel
@@ -75,7 +76,7 @@ def load_final(path: Path) -> tuple[Model, int, Moments, dict[str, Any]]:
     if not path.exists():
         raise FileError(f"{path}: is not there; give a vmf_k<k>_final.safetensors of cspace phase0 tier1 exp1")
     try:
-        about: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+        about: dict[str, Any] = json.loads(read_text(beside))
         raw: dict[str, Any] = about["moments"]
         values: dict[str, Any] = {k: np.asarray(v, np.float64) if isinstance(v, list) else v for k, v in raw.items()}
         m = Moments(**values)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from ....plugins._errors import FileError
+from ....textfile import read_text
 from ....wholefile import write_text
 from ...lab.markdown import table
 from .runfolder import METRICS, TABLES, write_csv
@@ -22,10 +24,10 @@ def collect(out: Path) -> list[dict[str, Any]]:
         folder = metrics.parent
         run, *experiment = folder.relative_to(out).parts
         try:
-            with open(folder / TABLES, newline="", encoding="utf-8") as file:
+            with io.StringIO(read_text(folder / TABLES), newline="") as file:
                 before = {"run": run, "experiment": "/".join(experiment)}
                 rows += [before | row for row in csv.DictReader(file)]
-        except (OSError, UnicodeDecodeError, csv.Error) as e:
+        except csv.Error as e:
             raise FileError(f"{folder / TABLES}: cannot be read: {e}") from None
     if not rows:
         raise FileError(f"{out}: has no finished run of cspace phase0 tier1")

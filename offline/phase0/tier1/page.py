@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ....plugins._errors import FileError
+from ....textfile import read_text
 from ....wholefile import whole
 from ...lab.markdown import table
 from .runfolder import METRICS
@@ -44,7 +45,7 @@ def copy_pictures(out: Path, images: Path) -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(read_text(path))
         return found
     except (OSError, ValueError) as e:
         raise FileError(f"{path}: cannot be read: {e}") from None

@@ -14,6 +14,7 @@ from typing import Any
 
 from .... import __version__
 from ....plugins._errors import FileError, ParameterError
+from ....textfile import read_text
 from ....wholefile import plain, whole, write_json, write_text
 from ..config import fingerprint, to_yaml
 from .spec import Tier1Spec
@@ -64,7 +65,7 @@ class RunFolder:
         if not self.writes or not found.exists() or not self.begun:
             return
         try:
-            old = json.loads(found.read_text(encoding="utf-8"))["fingerprint"]
+            old = json.loads(read_text(found))["fingerprint"]
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise FileError(f"{found}: cannot be read ({e}); say --force to begin again") from None
         if old != fingerprint(self.identity):
