@@ -152,7 +152,7 @@ def test_long_arrays_go_beside_the_file(tmp_path: Path) -> None:
     with pytest.raises(ChainFileError, match=r"net\.esn\.w\.npy: is not a \.npy file"):
         chainfile.load(tmp_path / "net.toml")
     np.save(tmp_path / "net.esn.w.npy", np.array([{"a": 1}]), allow_pickle=True)
-    with pytest.raises(ChainFileError, match=r"cannot be read"):
+    with pytest.raises(ChainFileError, match="holds Python objects, which could run code"):
         chainfile.load(tmp_path / "net.toml")
     with pytest.raises(ChainFileError, match="too many for text"):
         chainfile.dumps(chain)
