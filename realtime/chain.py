@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from .. import _native
 from ..plugins._audio import MAX_CHANNELS, as_audio, check_buffer, check_rate
-from ..plugins._base import NativePlugin
 from ..plugins._hosted import HostedPlugin
 from .errors import AudioError, CspaceError, ParameterError, near
-from .link import Link
+from .link import Link, foreign_figures
 from .slot import Slot, free_name, type_name, usual_name
 
 MAX_BLOCK = 1024  # of offline engines; longer buffers are cut to it
@@ -287,16 +286,8 @@ class Chain(MutableSequence[Any]):
         return sum(self._each("tail_samples"))
 
     def _each(self, what: str) -> Iterator[int]:
-        for s in self._slots:
-            yield int(getattr(s.plugin if isinstance(s.plugin, NativePlugin) else self._stage(s), what))
-
-    def _stage(self, slot: Slot) -> Any:
-        """A plugin from elsewhere as a stage, in stereo if it can."""
-        rate = self.sample_rate or 48_000.0
-        try:
-            return slot.external(rate, 2)
-        except CspaceError:
-            return slot.external(rate, 1)
+        yield from (int(getattr(s.native, what)) for s in self._slots if s.native is not None)
+        yield foreign_figures(self._slots, self.sample_rate or 48_000.0)[what]
 
     # ---- audio -------------------------------------------------------------------------------
 

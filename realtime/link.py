@@ -1,20 +1,34 @@
 """A chain mirrored in an engine: every edit of the list becomes a cross-faded edit there.
 
-Thread: control.
+Neighbouring plugins from elsewhere share one place in the engine: one stage, one worker thread, one
+delay. Thread: control.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from .. import _native
 from ..plugins._base import OfflineStage
-from ..plugins.externalstage import External, WorkerThread
+from ..plugins.externalstage import TAIL_S, External, Member, WorkerThread, check_free, claim, offline_latency, unclaim
+from ..plugins.externalways import Way, way_of
 from .errors import CspaceError, ParameterError
 from .slot import Slot
 
 T = TypeVar("T")
+
+
+@dataclass
+class _Run:
+    """Neighbouring plugins from elsewhere in one place of the engine."""
+
+    id: int
+    slots: list[Slot]
+    stage: External
+    worker: WorkerThread | None
 
 
 class Link:
@@ -40,9 +54,10 @@ class Link:
         self._bind = bind
         self._all_bypassed = False
         engine.live = live  # models get workers
-        self._ids: dict[Slot, int] = {}
-        self._workers: dict[Slot, WorkerThread] = {}
-        self._externals: dict[Slot, External] = {}
+        self._order: list[Slot] = []
+        self._ids: dict[Slot, int] = {}  # of native slots
+        self._members: dict[Slot, Member] = {}  # of the others
+        self._runs: list[_Run] = []
         try:
             for i, slot in enumerate(slots):
                 self.insert(i, slot)
@@ -52,83 +67,110 @@ class Link:
 
     @property
     def slots(self) -> list[Slot]:
-        """The slots here, in no order."""
-        return list(self._ids)
+        """The slots here, in order."""
+        return list(self._order)
 
     @property
     def ids(self) -> dict[Slot, int]:
-        """The engine's id of each slot."""
-        return dict(self._ids)
+        """The engine's id of each slot; neighbouring plugins from elsewhere have one in common."""
+        return {s: self.id_of(s) for s in self._order}
 
     def id_of(self, slot: Slot) -> int:
-        """The engine's id of a slot."""
-        return self._ids[slot]
+        """The engine's id of a slot; neighbouring plugins from elsewhere have one in common."""
+        run = self._run_of(slot)
+        return self._ids[slot] if run is None else run.id
 
     @property
     def has_workers(self) -> bool:
         """Whether plugins from elsewhere play here on threads of their own."""
-        return bool(self._workers)
+        return any(run.worker is not None for run in self._runs)
 
     def external_of(self, slot: Slot) -> External | None:
         """The stage that runs a plugin from elsewhere here, None for native ones."""
-        return self._externals.get(slot)
+        run = self._run_of(slot)
+        return None if run is None else run.stage
+
+    def _run_of(self, slot: Slot) -> _Run | None:
+        return next((run for run in self._runs if slot in run.slots), None)
+
+    def _place(self, index: int) -> int:
+        """The place in the engine of what stands at `index` of the chain's order, its neighbours in one."""
+        before = self._order[:index]
+        firsts = sum(1 for i, s in enumerate(before) if s.native is not None or i == 0 or before[i - 1].native)
+        return self.offset + firsts
 
     # ---- edits -------------------------------------------------------------------------------
 
     def insert(self, index: int, slot: Slot) -> None:
         """Adds a slot; in the engine it fades in."""
-        native = slot.native
-        stage = None
-        if native is not None and not self.live:
-            stage = native.offline_stage(self.engine.sample_rate, self.engine.channels)
-        if stage is not None:
-            engine_id = self._insert_stage(index, slot, stage)
-        elif native is not None:
-            core = native._build()
-            engine_id = self._call(slot, lambda: self.engine.insert(self.offset + index, core))
-            if self._bind:
-                native._bind(self.engine, engine_id)
-        else:
-            engine_id = self._insert_external(index, slot)
-        self._ids[slot] = engine_id
-        if slot.bypass or self._all_bypassed:
-            self._call(slot, lambda: self.engine.bypass(engine_id, True))
+        order = [*self._order[:index], slot, *self._order[index:]]
+        if slot.native is None:
+            (claim if self.live else check_free)(slot.plugin, self)
+            try:
+                off = slot.bypass or self._all_bypassed
+                self._members[slot] = Member(slot.plugin, self.engine.sample_rate, self.engine.channels, off)
+                self._arrange(order)
+            except BaseException:
+                self._members.pop(slot, None)
+                unclaim(slot.plugin, self)
+                raise
+            return
+        at = self._place(index)
+        between = 0 < index < len(self._order) and not (self._order[index - 1].native or self._order[index].native)
+        self._ids[slot] = self._insert_native(at, slot)
+        try:
+            if between:  # it parts a run in two
+                self._arrange(order)
+            self._order = order
+            if slot.bypass or self._all_bypassed:
+                self._call(slot, lambda: self.engine.bypass(self._ids[slot], True))
+        except BaseException:
+            self._order = [s for s in order if s is not slot]
+            self._take_out(slot)
+            raise
 
-    def _insert_stage(self, index: int, slot: Slot, stage: OfflineStage) -> int:
+    def _insert_native(self, at: int, slot: Slot) -> int:
+        native = slot.native
+        assert native is not None
+        stage = None if self.live else native.offline_stage(self.engine.sample_rate, self.engine.channels)
+        if stage is not None:
+            return self._insert_stage(at, slot, stage)
+        core = native._build()
+        engine_id = self._call(slot, lambda: self.engine.insert(at, core))
+        if self._bind:
+            native._bind(self.engine, engine_id)
+        return engine_id
+
+    def _insert_stage(self, at: int, slot: Slot, stage: OfflineStage) -> int:
         tail = stage.tail_samples
         return self._call(
             slot,
-            lambda: self.engine.insert_inline(self.offset + index, stage.process, 0, tail, slot.name, stage.reset),
+            lambda: self.engine.insert_inline(at, stage.process, 0, tail, slot.name, stage.reset),
         )
-
-    def _insert_external(self, index: int, slot: Slot) -> int:
-        stage = slot.external(self.engine.sample_rate, self.engine.channels)
-        latency, tail = stage.latency_samples, stage.tail_samples
-        self._externals[slot] = stage
-        if not self.live:
-            return self._call(
-                slot,
-                lambda: self.engine.insert_inline(index, stage.process, latency, tail, slot.name, stage.reset),
-            )
-        index += self.offset
-        total = stage.live_latency(self.engine.max_block)
-        worker = self._call(slot, lambda: self.engine.insert_worker(index, stage.hop, total, tail, slot.name))
-        self._workers[slot] = WorkerThread(worker, stage)
-        return worker.slot
 
     def remove(self, slot: Slot) -> None:
         """Takes a slot out; in the engine it fades out."""
-        self._call(slot, lambda: self.engine.remove(self._ids[slot]))
-        del self._ids[slot]
-        self._release(slot)
+        order = [s for s in self._order if s is not slot]
+        if slot.native is None:
+            self._arrange(order)
+            del self._members[slot]
+            unclaim(slot.plugin, self)
+        else:
+            self._call(slot, lambda: self.engine.remove(self._ids[slot]))
+            self._forget(slot)
+            self._arrange(order)
 
     def move(self, slot: Slot, index: int) -> None:
         """Gives a slot another place."""
-        self._call(slot, lambda: self.engine.move(self._ids[slot], self.offset + index))
+        order = [s for s in self._order if s is not slot]
+        self._arrange([*order[:index], slot, *order[index:]])
 
     def bypass(self, slot: Slot, on: bool) -> None:
         """Lets sound pass by a slot, delayed alike."""
-        self._call(slot, lambda: self.engine.bypass(self._ids[slot], on or self._all_bypassed))
+        if slot.native is None:
+            self._members[slot].bypass = on or self._all_bypassed
+        else:
+            self._call(slot, lambda: self.engine.bypass(self._ids[slot], on or self._all_bypassed))
 
     def bypass_all(self, on: bool) -> None:
         """Lets sound pass by all slots, those to come too; off again, each one's own switch holds."""
@@ -147,9 +189,9 @@ class Link:
         engine_id = self._ids[old]
         core = b._build()
         self._call(new, lambda: self.engine.replace(engine_id, core))
-        del self._ids[old]
+        self._forget(old)
         self._ids[new] = engine_id
-        self._release(old)
+        self._order[self._order.index(old)] = new
         if self._bind:
             b._bind(self.engine, engine_id)
         if old.bypass != new.bypass:
@@ -157,20 +199,98 @@ class Link:
 
     def close(self) -> None:
         """Stops workers and lets go of the plugins; the engine itself is left as it is."""
+        for run in self._runs:
+            self._end(run)
         for slot in [*self._ids]:
-            del self._ids[slot]
-            self._release(slot)
+            self._forget(slot)
+        for slot in self._members:
+            unclaim(slot.plugin, self)
+        self._order, self._runs, self._members = [], [], {}
+
+    # ---- inside: runs of plugins from elsewhere ----------------------------------------------
+
+    def _arrange(self, order: list[Slot]) -> None:
+        """Brings runs and places in the engine in line with `order`; if that fails, back to what was."""
+        before = self._order
+        try:
+            self._set_runs(order)
+        except BaseException:
+            self._set_runs(before)
+            raise
+        self._order = order
+
+    def _set_runs(self, order: list[Slot]) -> None:
+        wanted = _runs(order)
+        free = list(self._runs)
+        kept: list[tuple[list[Slot], _Run | None]] = []
+        for slots in wanted:
+            members = [self._members[s] for s in slots]
+            near = max(free, key=lambda run: len(set(run.slots) & set(slots)), default=None)
+            if near is not None and (not set(near.slots) & set(slots) or not near.stage.takes(members)):
+                near = None
+            if near is not None:
+                free.remove(near)
+            kept.append((slots, near))
+        # A plugin leaves one stage before it plays in another: there is one of it.
+        for slots, run in kept:
+            if run is not None:
+                self._edit(run, [s for s in run.slots if s in slots])
+        for run in free:
+            run.stage.edit([])
+        for slots, run in kept:
+            if run is None:
+                self._runs.append(self._insert_run(self._places(order).index(slots[0]), slots))
+            else:
+                self._edit(run, slots)
+        for run in free:
+            self._call(run.slots[0], partial(self.engine.remove, run.id))
+            self._runs.remove(run)
+            self._end(run)
+        for i, slot in enumerate(self._places(order)):
+            engine_id = self.id_of(slot)
+            if self.engine.slots()[self.offset + i] != engine_id:
+                self._call(slot, partial(self.engine.move, engine_id, self.offset + i))
+
+    def _places(self, order: list[Slot]) -> list[Slot]:
+        """What has a place of its own in the engine: native slots, and the first of each run."""
+        return [s for i, s in enumerate(order) if s.native is not None or i == 0 or order[i - 1].native is not None]
+
+    def _edit(self, run: _Run, slots: list[Slot]) -> None:
+        if slots != run.slots:
+            run.stage.edit([self._members[s] for s in slots])
+            run.slots = slots
+
+    def _insert_run(self, place: int, slots: list[Slot]) -> _Run:
+        stage = External([self._members[s] for s in slots])
+        name = "+".join(s.name for s in slots)
+        at = min(self.offset + place, len(self.engine.slots()))
+        if not self.live:
+            engine_id = self._call(
+                slots[0],
+                lambda: self.engine.insert_inline(
+                    at, stage.process, stage.latency_samples, stage.tail_samples, name, stage.reset
+                ),
+            )
+            return _Run(engine_id, slots, stage, None)
+        total = stage.live_latency(self.engine.max_block)
+        worker = self._call(slots[0], lambda: self.engine.insert_worker(at, stage.hop, total, stage.tail_samples, name))
+        return _Run(worker.slot, slots, stage, WorkerThread(worker, stage))
+
+    def _end(self, run: _Run) -> None:
+        if run.worker is not None:
+            run.worker.stop()
 
     # ---- inside ------------------------------------------------------------------------------
 
-    def _release(self, slot: Slot) -> None:
+    def _take_out(self, slot: Slot) -> None:
+        self._call(slot, lambda: self.engine.remove(self._ids[slot]))
+        self._forget(slot)
+
+    def _forget(self, slot: Slot) -> None:
+        del self._ids[slot]
         native = slot.native
         if native is not None and self._bind:
             native._unbind(self.engine)
-        worker = self._workers.pop(slot, None)
-        if worker is not None:
-            worker.stop()
-        self._externals.pop(slot, None)
 
     def _call(self, slot: Slot, edit: Callable[[], T]) -> T:
         try:
@@ -179,3 +299,42 @@ class Link:
             raise ParameterError(f"{slot.name}: {e}") from None
         except RuntimeError as e:
             raise CspaceError(f"{slot.name}: {e}") from None
+
+
+def _runs(order: Sequence[Slot]) -> list[list[Slot]]:
+    """Neighbours that are not native, run by run."""
+    runs: list[list[Slot]] = []
+    for i, slot in enumerate(order):
+        if slot.native is not None:
+            continue
+        if i and order[i - 1].native is None:
+            runs[-1].append(slot)
+        else:
+            runs.append([slot])
+    return runs
+
+
+def foreign_figures(slots: Sequence[Slot], sample_rate: float) -> dict[str, int]:
+    """`latency_samples` and `tail_samples` of the plugins from elsewhere in an engine that no device drives.
+
+    In stereo if they can. Those that cannot play in an engine have no latency: what they withhold is taken out.
+    """
+    late = tail = 0
+    for run in _runs(slots):
+        members = [m for m in (_member(s, sample_rate) for s in run) if m is not None]
+        late += offline_latency(members)
+        tail += int(TAIL_S * sample_rate) * len(run)
+    return {"latency_samples": late, "tail_samples": tail}
+
+
+def _member(slot: Slot, sample_rate: float) -> Member | None:
+    try:
+        return _member_for(slot, sample_rate, 2)
+    except CspaceError:
+        return _member_for(slot, sample_rate, 1)
+
+
+def _member_for(slot: Slot, sample_rate: float, channels: int) -> Member | None:
+    if way_of(slot.plugin, sample_rate, channels) is Way.WHOLE:
+        return None
+    return Member(slot.plugin, sample_rate, channels)

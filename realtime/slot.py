@@ -66,7 +66,7 @@ class Slot:
 
     def external(self, sample_rate: float, channels: int) -> External:
         """The stage that runs a plugin from elsewhere at a constant latency."""
-        return External(self.plugin, sample_rate, channels)
+        return External.of(self.plugin, sample_rate, channels)
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.plugin!r}{' (bypassed)' if self.bypass else ''}>"

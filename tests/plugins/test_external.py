@@ -48,7 +48,7 @@ def test_offline_a_failure_is_one_clear_error(then: Any, message: str) -> None:
 
 
 def test_live_a_failure_passes_the_input_on_and_is_counted() -> None:
-    stage = External(Odd(boom), RATE, 2)
+    stage = External.of(Odd(boom), RATE, 2)
     x = np.ones((2, 512), np.float32)
     for _ in range(30):
         (hop,) = stage.work(x)
@@ -59,7 +59,7 @@ def test_live_a_failure_passes_the_input_on_and_is_counted() -> None:
 def test_what_is_no_plugin_is_refused() -> None:
     assert not is_external(3)
     with pytest.raises(CspaceError, match="a str is not a plugin"):
-        External("reverb", RATE, 2)
+        External.of("reverb", RATE, 2)
     with pytest.raises(CspaceError, match=r"there is no VST3 file 'no\.vst3'|needs pedalboard"):
         load_vst3("no.vst3")
 
@@ -101,7 +101,7 @@ def test_any_blocks_give_what_pedalboard_gives_whole(which: int) -> None:
     plugin = effects()[which]
     x = np.random.default_rng(0).uniform(-0.2, 0.2, (2, 40_000)).astype(np.float32)
     expected = effects()[which].process(x, RATE, buffer_size=512, reset=True)
-    stage = External(plugin, RATE, 2)
+    stage = External.of(plugin, RATE, 2)
     cuts = np.cumsum(np.random.default_rng(1).integers(1, 1000, 60))
     y = np.concatenate([stage.process(p) for p in np.split(x, cuts[cuts < 40_000], axis=1)], axis=1)
     assert y.shape == x.shape

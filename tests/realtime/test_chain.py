@@ -249,8 +249,8 @@ def test_live_it_runs_on_a_worker_thread() -> None:
     assert [s["late_blocks"] for s in engine.stats()["slots"]] == [0, 0]
     with pytest.raises(CspaceError, match="plays live; stop the stream first"):
         chain(x, RATE)
-    slot = chain.slot(1)
-    worker = chain._links[0]._workers[slot]
+    worker = chain._links[0]._runs[0].worker
+    assert worker is not None
     del chain[1]
     assert not worker._thread.is_alive()
 
@@ -261,9 +261,8 @@ def test_pedalboard_effects_sit_in_the_chain() -> None:
     assert chain.names == ["eq", "compressor", "gain"]
     x = noise(frames=20_000)
     expected = 10 ** (-6 / 20) * pedalboard.Compressor(threshold_db=-20, ratio=4)(x, RATE, buffer_size=512)
-    late = chain.latency_samples
-    assert late == 512
-    np.testing.assert_allclose(chain(x, RATE)[:, late:], expected[:, :-late], rtol=1e-5, atol=1e-7)
+    assert chain.latency_samples == 0  # it takes pieces of any size, so nothing is collected for it
+    np.testing.assert_allclose(chain(x, RATE), expected, rtol=1e-5, atol=1e-7)
     chain.set("compressor.ratio", 8.0)
     assert chain["compressor"].ratio == 8.0
     with pytest.raises(ValueError, match="no parameter 'ratoi'; did you mean 'ratio'"):
