@@ -16,7 +16,6 @@ from cspace.offline.losses.spectral import mel_bands
 from cspace.plugins import AudioError, ParameterError
 from cspace.realtime.clip import clip
 
-torch.set_num_threads(1)
 RATE = 24_000
 SMALL = BankSpec(oscillators=6, low_hz=300.0)
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,6 @@ from cspace.offline.manifold.checkpoint import Run, save  # noqa: E402
 from cspace.offline.manifold.impute import fill  # noqa: E402
 from cspace.offline.manifold.model import Manifold  # noqa: E402
 from cspace.offline.manifold.spec import DataSpec, LossSpec, ModelSpec, RunSpec, TrainSpec, preset  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small products are slower on many threads, much so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def run(kind: str = "full", **data: Any) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,15 +41,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rotor as trained": {**FULL, "dynamics": "rotor", "latent": 8, "width": 64, "layers": 0, "decoder_width": 0},
 }
 every = pytest.mark.parametrize("variant", VARIANTS)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small products are slower on many threads, much so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def made(variant: str) -> Manifold:

@@ -159,7 +159,6 @@ def test_models_start_at_the_moments_whatever_their_depth() -> None:
 
 @pytest.mark.parametrize("kappa", [50.0, 800.0])
 def test_heads_find_a_planted_kappa_and_its_gain(kappa: float) -> None:
-    torch.set_num_threads(1)
     found = check.known_kappa(64, kappa, steps=500)
     # 500 steps of training, with one thread. Other kernels end elsewhere in the third digit; what the margins are for
     # is that 500 steps are few: kappa 4.8 % short, the gains 1.5 %.

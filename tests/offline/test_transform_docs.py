@@ -20,7 +20,6 @@ from cspace.offline.bank import BankSpec
 from cspace.offline.transform import CSpace, StreamingCSpace
 from cspace.realtime.clip import clip
 
-torch.set_num_threads(1)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "lab-transform.md"
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
-import torch
 from typer.testing import CliRunner
 
 from cspace.cli import app
@@ -22,7 +21,6 @@ from cspace.offline.lab.transform_sounds import Sound, listen, names
 from cspace.plugins import ParameterError
 from cspace.realtime.clip import clip
 
-torch.set_num_threads(1)
 RATE = 8_000
 SMALL = f"sample_rate = {RATE}\n[bank]\noscillators = 8\nlow_hz = 100.0\n"
 

@@ -22,7 +22,6 @@ from cspace.plugins._adaptive import model as models
 from cspace.plugins._adaptive.curve import grid, response_db
 from cspace.plugins._errors import CspaceError, FileError, ParameterError
 
-torch.set_num_threads(1)
 TABLE = data.synthetic(300, seed=1)
 SMALL = VaeSpec(latent=8, hidden=64, steps=500, batch=64, kl=1e-4)
 TINY = AudioSpec(bands=24, hidden=32, steps=30, batch=16, noise_s=30.0, pieces=2, pool=64)
