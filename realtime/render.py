@@ -94,7 +94,13 @@ def render(
             added = round(job.tail * reader.sample_rate / rate)
             expected = None if reader.frames is None else reader.frames + added
             with Writer(
-                target, reader.sample_rate, reader.channels, frames=expected, subtype=subtype, inputs=[source]
+                target,
+                reader.sample_rate,
+                reader.channels,
+                frames=expected,
+                subtype=subtype,
+                inputs=[source],
+                about=reader.about(),
             ) as writer:
                 for y in job.output():
                     writer.write(y)
@@ -114,7 +120,7 @@ def render(
         peak=writer.peak,
         seconds=time.perf_counter() - began,
     )
-    report.warnings = [*_warnings(report, reader), *faults]
+    report.warnings = [*_warnings(report, reader), *(f"{writer.path}: {words}" for words in writer.lost), *faults]
     if locked:
         report.warnings.append(f"{target}: was write-protected; it is replaced and keeps its mode")
     return report

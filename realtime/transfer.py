@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ..audiofile import Reader, Writer
+from ..audiofile import About, Reader, Writer
 from .errors import AudioError, CspaceError
 
 if TYPE_CHECKING:
@@ -99,8 +99,11 @@ class Feeder:
         self._frames = 0
         #: What is wrong with the file, in words; complete when it was played to its end.
         self.warnings: list[str] = []
+        #: What it holds besides its sound.
+        self.about: About | None = None
         if path is not None:
             with Reader(path) as reader:
+                self.about = reader.about()
                 if reader.channels not in (1, engine.channels):
                     raise AudioError(
                         f"{reader.path}: has {reader.channels} channels, the stream {engine.channels}; "

@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ...audiofile import Reader, Writer
+from ...audiofile import Reader, Writer, places
 from ...outputs import settled
 from ...plugins._errors import AudioError, FileError
 from ...regularfile import open_regular
@@ -112,11 +112,14 @@ def encode_file(
     rate = spec.kbps if kbps is None else kbps
     with Reader(source) as file:
         channels = 1 if mono else file.channels
+        layout = file.about().layout
         # Without a length in the header the progress stays at its beginning.
         expected = (file.frames or float("inf")) * spec.sample_rate / file.sample_rate
     if channels > 32:
         raise AudioError(f"{source}: has {channels} channels; at most 32 can be encoded, or one with --mono")
     said: list[str] = []
+    if layout is not None and channels > 1:
+        said.append(f"the speaker layout ({places(layout)}) has no room in a .csc file and is not kept")
     overhead = 8.0 * (container.PACKET_BYTES + 6)
     samples = 0
     controls: list[Plan | OnePass]

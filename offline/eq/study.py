@@ -203,7 +203,7 @@ def render(source: Path, target: Path, setting: F64, gain_db: float, progress: P
     target.parent.mkdir(parents=True, exist_ok=True)
     with Reader(source) as file:
         eq = Eq(**dict(zip(NAMES, map(float, setting), strict=True)), output_gain_db=float(gain_db))
-        with Writer(target, file.sample_rate, file.channels, frames=file.frames, inputs=[source]) as writer:
+        with Writer(target, file.sample_rate, file.channels, frames=file.frames, about=file.about(), inputs=[source]) as writer:
             for i, block in enumerate(file.blocks(_BLOCK)):
                 x = np.ascontiguousarray(block.T)
                 writer.write(np.ascontiguousarray(eq.process(x, file.sample_rate, reset=i == 0).T))

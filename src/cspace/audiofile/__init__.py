@@ -6,8 +6,9 @@ Thread: control.
 from __future__ import annotations
 
 from ..plugins._errors import FileError
+from .about import About, places
 from .formats import FORMATS, choose_format, reason
 from .reader import Reader
 from .writer import Writer
 
-__all__ = ["FORMATS", "FileError", "Reader", "Writer", "choose_format", "reason"]
+__all__ = ["FORMATS", "About", "FileError", "Reader", "Writer", "choose_format", "reason"]

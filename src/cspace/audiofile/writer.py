@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from ..outputs import new_part, put, settled, why_not
 from ..plugins._errors import FileError
+from .about import About
+from .carry import Carrier
 from .formats import choose_format, reason
 
 _BYTES = {
@@ -50,6 +52,7 @@ class Writer:
     inputs : files that are read meanwhile; `path` may be none of them
     frames : how many are expected, to check disk space and choose RF64; None if unknown
     subtype : libsndfile's name, such as PCM_16; None for FLOAT, or what suits the format
+    about : what the source holds besides its sound (`Reader.about`), to be kept; `lost` says what cannot be
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Writer:
         frames: int | None = None,
         subtype: str | None = None,
         inputs: Iterable[str | os.PathLike[str] | None] = (),
+        about: About | None = None,
     ):
         self.path = Path(path)
         self.channels = channels
@@ -79,6 +83,8 @@ class Writer:
                 f"{self.path}: {size / 1e6:.0f} MB are needed, but the disk has {free / 1e6:.0f} MB free; "
                 "nothing is written"
             )
+        self._carrier = Carrier(about, self.format, self.subtype, channels, int(sample_rate))
+        self.format = self._carrier.format
         self._file: Any = None
         try:
             self._fd, self._part = new_part(self._target)
@@ -97,6 +103,7 @@ class Writer:
         # libsndfile stamps float files with the time (PEAK chunk): the same sound would give other
         # bytes every second. soundfile has no public way to switch that off.
         sf._snd.sf_command(self._file._file, _SET_ADD_PEAK_CHUNK, sf._ffi.NULL, 0)
+        self._carrier.begin(self._file)
 
     def write(self, x: NDArray[np.float32]) -> None:
         """Appends float32 [shape=(frames, channels)]. Raises FileError, for a full disk among others."""
@@ -113,6 +120,11 @@ class Writer:
             raise FileError(f"{self.path}: cannot be written: {self._why(e)}; the unfinished file is removed") from None
         self.frames_written += len(x)
 
+    @property
+    def lost(self) -> list[str]:
+        """What the source holds besides its sound and this file cannot, in words; complete when it is closed."""
+        return self._carrier.lost
+
     def _why(self, e: BaseException) -> str:
         with contextlib.suppress(OSError):
             if shutil.disk_usage(self._part.parent).free < _SPARE_DISK:
@@ -125,6 +137,7 @@ class Writer:
         """Flushes, checks that all arrived, and gives the file its name."""
         try:
             self._file.close()
+            self._carrier.end(self._fd)
             os.fsync(self._fd)
             os.close(self._fd)
             self._fd = -1
