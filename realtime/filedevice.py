@@ -59,6 +59,7 @@ class FileDevice:
         self._on_error = on_error
         self._threads = Threads(self._failed)
         self._writer: Writer | None = None
+        self._lost: list[str] = []
         endless = self.input is None
         try:
             self._paced = _native.PacedStream(engine, block, RING_S, null=endless and self.output is None)
@@ -68,7 +69,13 @@ class FileDevice:
         try:
             self._feeder = Feeder(engine, self._paced, self.input, self._threads.stop, loop=loop, tail=tail)
             if self.output is not None:
-                self._writer = Writer(self.output, round(engine.sample_rate), engine.channels, inputs=[self.input])
+                self._writer = Writer(
+                    self.output,
+                    round(engine.sample_rate),
+                    engine.channels,
+                    inputs=[self.input],
+                    about=self._feeder.about,
+                )
         except CspaceError:
             self._paced.stop()
             raise
@@ -84,6 +91,11 @@ class FileDevice:
     def error(self) -> CspaceError | None:
         """What stopped it, such as a full disk."""
         return self._threads.error
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with the input, and what of it the output cannot hold; complete when all is written."""
+        return [*self._feeder.warnings, *self._lost]
 
     @property
     def finished(self) -> bool:
@@ -123,6 +135,7 @@ class FileDevice:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.__exit__(None if self.error is None else CspaceError, None, None)
+            self._lost = [f"{self.output}: {words}" for words in writer.lost]
 
     def _all_played(self) -> bool:
         return self._paced.finished and self._feeder.ended.is_set()

@@ -108,6 +108,11 @@ class MixedDevice:
         return self._threads.error
 
     @property
+    def warnings(self) -> list[str]:
+        """What is wrong with the file that plays; complete when it was played to its end."""
+        return [] if self._feeder is None else self._feeder.warnings
+
+    @property
     def slot(self) -> int | None:
         """The engine's slot of the file."""
         end = self._player or self._recorder

@@ -105,6 +105,8 @@ class Stream:
         self._link: Link | None = None
         self._device: DeviceStream | FileDevice | MixedDevice | None = None
         self._ended = threading.Event()
+        #: What is wrong with the input file, and what of it the output cannot hold; there once the stream is closed.
+        self.warnings: list[str] = []
 
     # ---- life --------------------------------------------------------------------------------
 
@@ -189,6 +191,7 @@ class Stream:
         try:
             if device is not None:
                 device.close()
+                self.warnings = [] if isinstance(device, DeviceStream) else list(device.warnings)
         finally:
             if engine is not None:
                 self.chain.detach(engine)

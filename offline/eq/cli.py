@@ -181,7 +181,7 @@ def apply(
     for file, shown in _each(files, "files", reference):
         made, amount, notes = _judged(known, file, shown, word, intensity, mode, reference, match_loudness)
         goal = target / output_name(file, word, amount)
-        peak = render(file, goal, made.setting, made.output_gain_db, shown)
+        peak = render(file, goal, made.setting, made.output_gain_db, shown, notes)
         _say(goal, made, amount, notes, peak)
         rows.append({"input": file.name, "output": goal.name, "peak": peak, **_row(made, word, amount, notes)})
     _write(json, rows)
@@ -257,7 +257,7 @@ def compare(
         name = output_name(file, word, amount)
         before, after = target / name.replace(".wav", ".A.wav"), target / name.replace(".wav", ".B.wav")
         render(file, before, FLAT, 0.0, shown)
-        render(file, after, made.setting, made.output_gain_db, shown)
+        render(file, after, made.setting, made.output_gain_db, shown, notes)
         loud = [file_loudness(before), file_loudness(after)]
         if np.isfinite(loud).all() and abs(loud[0] - loud[1]) > 0.05:  # measured, not predicted
             gain = float(np.clip(made.output_gain_db + loud[0] - loud[1], -24.0, 24.0))

@@ -194,22 +194,35 @@ def output_name(path: Path, blend: str, intensity: float, suffix: str = ".wav") 
     return f"{path.stem}.{word}.{intensity:+.2f}{suffix}"
 
 
-def render(source: Path, target: Path, setting: F64, gain_db: float, progress: Progress | None = None) -> float:
+def render(
+    source: Path,
+    target: Path,
+    setting: F64,
+    gain_db: float,
+    progress: Progress | None = None,
+    said: list[str] | None = None,
+) -> float:
     """Filters a file block by block, all channels alike, levels untouched but for `gain_db`; gives the peak.
 
-    Nothing is scaled to fit: float files keep samples beyond full scale.
+    Nothing is scaled to fit: float files keep samples beyond full scale. `said` receives what the
+    source holds besides its sound and the target cannot.
     """
     settled(target, inputs=[source], makes_folders=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     with Reader(source) as file:
         eq = Eq(**dict(zip(NAMES, map(float, setting), strict=True)), output_gain_db=float(gain_db))
-        with Writer(target, file.sample_rate, file.channels, frames=file.frames, about=file.about(), inputs=[source]) as writer:
+        about = file.about()
+        with Writer(
+            target, file.sample_rate, file.channels, frames=file.frames, inputs=[source], about=about
+        ) as writer:
             for i, block in enumerate(file.blocks(_BLOCK)):
                 x = np.ascontiguousarray(block.T)
                 writer.write(np.ascontiguousarray(eq.process(x, file.sample_rate, reset=i == 0).T))
                 if progress is not None:
                     progress(file.frames_read, max(file.frames or 0, file.frames_read))
-        return writer.peak
+    if said is not None:
+        said += [f"{target.name}: {words}" for words in writer.lost]
+    return writer.peak
 
 
 def file_loudness(path: Path) -> float:

@@ -11,4 +11,4 @@ from .formats import FORMATS, choose_format, reason
 from .reader import Reader
 from .writer import Writer
 
-__all__ = ["FORMATS", "About", "FileError", "Reader", "Writer", "choose_format", "reason"]
+__all__ = ["FORMATS", "About", "FileError", "Reader", "Writer", "choose_format", "places", "reason"]

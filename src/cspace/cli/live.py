@@ -99,6 +99,8 @@ def live(
         address = f"{server.host}:{server.port}"
         say(f"{stream.name}: OSC on {address}, OSCQuery on {query.url}")
         _watch(stream, handler, address, seconds, view=not no_view and out.is_terminal)
+    for line in stream.warnings:
+        note(line)
     if is_file(target):
         say(f"written: {target}")
 
