@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import AudioError
+from ._errors import AudioError, refused
 
 MAX_CHANNELS = 64
 RATES = (8_000.0, 192_000.0)
@@ -39,7 +39,7 @@ def check_rate(sample_rate: float) -> float:
     """`sample_rate` as float; AudioError outside 8 to 192 kHz."""
     rate = float(sample_rate)
     if not RATES[0] <= rate <= RATES[1]:
-        raise AudioError(f"sample rate {rate:g} Hz is not allowed, use {RATES[0]:g} to {RATES[1]:g} Hz")
+        raise AudioError(f"sample rate {refused(rate, *RATES)} Hz is not allowed, use {RATES[0]:g} to {RATES[1]:g} Hz")
     return rate
 
 

@@ -33,6 +33,15 @@ class MissingExtraError(CspaceError, ImportError):
     """An optional package is needed; the message says how to install it."""
 
 
+def refused(x: float, *limits: float) -> str:
+    """A refused number with as many digits as tell it from the limits beside it: 24.000002, not 24."""
+    for digits in range(7, 18):
+        text = f"{x:.{digits}g}"
+        if all(text != f"{limit:.{digits}g}" or x == limit for limit in limits):
+            break
+    return text
+
+
 def near(word: str, names: Iterable[str]) -> str:
     """Names like `word`, as the end of a sentence: `; did you mean 'x' or 'y'?`; empty if there are none.
 

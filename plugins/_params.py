@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import ParameterError, near
+from ._errors import ParameterError, near, refused
 
 if TYPE_CHECKING:
     from .._native import ParamInfo
@@ -62,7 +62,10 @@ def to_native(owner: str, info: ParamInfo, value: Any) -> float:
         inside = np.float32(info["min"]) <= np.float32(x) <= np.float32(info["max"])
     whole = scale not in ("int", "toggle", "choice") or x == round(x) if math.isfinite(x) else False
     if not (inside and whole):
-        raise ParameterError(f"{where} = {number(x)} is not allowed, use {allowed(info)}")
+        told = number(x) if whole or not math.isfinite(x) else refused(x, round(x))
+        if told in (number(info["min"]), number(info["max"])):
+            told = refused(x, info["min"], info["max"])
+        raise ParameterError(f"{where} = {told} is not allowed, use {allowed(info)}")
     return x
 
 

@@ -27,12 +27,13 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from .. import _native
 from ..audiofile import Reader, Writer
 from ..plugins import CSpace, Eq, Esn, Kuramoto, Limiter
+from ..terminal import prepare_streams
 from ..wholefile import write_text
 from .chain import Chain
 from .clip import clip
 from .clock import Clock
 from .control import Control
-from .errors import CspaceError
+from .errors import CspaceError, refused
 from .osc import OscHandler, OscServer
 from .stream import Stream
 
@@ -297,7 +298,7 @@ def _centers(chain: Chain) -> NDArray[np.float32]:
 def timed_run(chain: Chain, seconds: float, block: int) -> tuple[EngineStats, float]:
     """Runs a chain over the bundled clip as fast as it goes; times of each block."""
     if not 0.1 <= seconds <= 3600:
-        raise CspaceError(f"seconds = {seconds:g} is not allowed, use 0.1 to 3600")
+        raise CspaceError(f"seconds = {refused(seconds, 0.1, 3600.0)} is not allowed, use 0.1 to 3600")
     if not 1 <= block <= 8192:
         raise CspaceError(f"block = {block} is not allowed, use 1 to 8192")
     rate = chain.sample_rate or RATE
@@ -359,6 +360,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for what it leaves (default: demo)")
     parser.add_argument("--seconds", type=float, default=LENGTH_S, help="2 to 60 (default: 20)")
     args = parser.parse_args(argv)
+    prepare_streams()
     if not 2.0 <= args.seconds <= 60.0:
         parser.error("--seconds takes 2 to 60")
     from .demoplot import save_picture

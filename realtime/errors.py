@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..plugins._errors import AudioError, CspaceError, FileError, MissingExtraError, ParameterError, near
+from ..plugins._errors import AudioError, CspaceError, FileError, MissingExtraError, ParameterError, near, refused
 
 __all__ = [
     "AudioError",
@@ -12,6 +12,7 @@ __all__ = [
     "MissingExtraError",
     "ParameterError",
     "near",
+    "refused",
 ]
 
 

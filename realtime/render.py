@@ -21,7 +21,7 @@ from ..outputs import protected, settled
 from ..plugins._audio import RATES
 from ..plugins._params import to_native
 from .chain import Chain
-from .errors import AudioError, CspaceError, ParameterError
+from .errors import AudioError, CspaceError, ParameterError, refused
 from .link import Link
 
 PIECE = 16_384  # frames in hand at once
@@ -131,7 +131,7 @@ def _chain_rate(chain: Chain, asked: float | None, of_file: int) -> float:
     if rate is None:
         rate = min(of_file, RATES[1]) if of_file >= RATES[0] else FALLBACK_RATE
     if not RATES[0] <= rate <= RATES[1]:
-        raise AudioError(f"sample rate {rate:g} Hz is not allowed, use {RATES[0]:g} to {RATES[1]:g} Hz")
+        raise AudioError(f"sample rate {refused(rate, *RATES)} Hz is not allowed, use {RATES[0]:g} to {RATES[1]:g} Hz")
     return float(rate)
 
 

@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ..terminal import clean
 from .errors import CspaceError
 
 if TYPE_CHECKING:
@@ -93,10 +94,12 @@ def render_view(
     if osc is not None:
         line = f"OSC {address}: {osc.counts['messages']} messages, {osc.errors} errors"
         line += f", {osc.counts['dropped_by_system']} lost" if osc.counts["dropped_by_system"] else ""
-        parts.append(Text(f"{line}, last: {osc.last_error[:90]}" if osc.last_error else line))
+        parts.append(Text(f"{line}, last: {clean(osc.last_error[:90])}" if osc.last_error else line))
     seconds = engine["sample_time"] / stream.sample_rate
     title = f"{stats['name']} · {stream.sample_rate:g} Hz · {stream.block} frames · {seconds:.1f} s"
-    return Panel(Group(*parts), title=title, subtitle="Ctrl-C stops", border_style="red" if stream.lost else "cyan")
+    return Panel(
+        Group(*parts), title=Text(clean(title)), subtitle="Ctrl-C stops", border_style="red" if stream.lost else "cyan"
+    )
 
 
 def _slots(stream: Stream, stats: StreamStats) -> Table:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...clitools import clear_errors, note, out, progress, say
+from ...clitools import clear_errors, note, out, progress, say, say_text
+from ...terminal import clean
 
 if TYPE_CHECKING:
     from .files import Encoded
@@ -191,7 +192,7 @@ def fidelity(
         last = [f.gain_db, *((f.pesq, f.stoi) if spoken else ())]
         text = [f"{v:.0e}" if i == 2 else f"{v:.2f}" for i, v in enumerate(cells)]
         table.add_row(
-            name + (f" ({remark})" if remark else ""),
+            clean(name + (f" ({remark})" if remark else "")),
             "" if rate is None else f"{rate:.2f}",
             *text,
             str(f.delay_samples),
@@ -261,7 +262,7 @@ def figures(
         write_json(json, f.as_json(pieces, rates))
         say(f"written: {json}")
     if page is None:
-        say(text)
+        say_text(text)
 
 
 @app.command("ablation")
@@ -308,4 +309,4 @@ def ablation(
         write_json(json, a.as_json(found))
         say(f"written: {json}")
     if page is None:
-        say(text)
+        say_text(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from ...clitools import clear_errors, err, fail, note, out, progress, say
+from ...clitools import clear_errors, complain, fail, note, out, progress, say, say_json
+from ...terminal import clean
 from ...textfile import shown
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def query(
             if len(clips) == 1:
                 raise
             wrong += 1
-            err.print(f"cspace: {e}", style="red", markup=False, highlight=False, soft_wrap=True)
+            complain(str(e))
             answers.append({"clip": shown(path), "error": shown(str(e))})
             continue
         answers.append({"clip": shown(path), "start_s": start, "conversions": conversions, **answer.as_dict()})
@@ -143,7 +143,7 @@ def query(
                 note(f"{path}: {line}")
             _show(path, answer, searcher)
     if as_json:
-        print(json.dumps({"index": shown(index), "clips": answers}, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json({"index": shown(index), "clips": answers})
     if wrong:
         raise typer.Exit(2)
 
@@ -175,7 +175,7 @@ def _show(path: Path, answer: Answer, searcher: Searcher) -> None:
         if m.rate_ppm is not None:
             remarks.append(f"runs {m.rate_ppm:+.0f} ppm")
         table.add_row(
-            m.path,
+            clean(m.path),
             str(m.sample),
             _clock(m.seconds),
             "?" if m.distance is None else f"{m.distance:.4f}",
@@ -183,7 +183,7 @@ def _show(path: Path, answer: Answer, searcher: Searcher) -> None:
             "" if m.gain_db is None else f"{m.gain_db:+.1f}",
             ", ".join(remarks),
         )
-    out.print(table, markup=False)
+    out.print(table)
 
 
 @app.command()
@@ -205,7 +205,7 @@ def info(
     stale = [why for path in opened.sources if (why := changed(opened, path))]
     facts = _facts(opened, stale)
     if as_json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        say_json(facts)
         return
     for name, value in facts.items():
         if name not in ("stale", "skipped"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...clitools import clear_errors, say
+from ...clitools import clear_errors, say, say_text
 
 if TYPE_CHECKING:
     from ..config import LabConfig
@@ -50,7 +50,7 @@ def show_config(config: Config = None) -> None:
     """
     from ..config import to_toml
 
-    say(to_toml(settings(config, None)).rstrip())
+    say_text(to_toml(settings(config, None)).rstrip())
 
 
 from . import cli_search, cli_states, cli_transform  # noqa: E402, F401  their commands join `app`

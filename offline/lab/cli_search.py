@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ...clitools import clear_errors, note, progress, say
+from ...clitools import clear_errors, note, progress, say, say_text
 from .cli import Config, Results, app, settings, written
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def robustness(
     for line in notes:
         note(line)
     lines = study.table(rows)
-    say(md.plain(lines))
+    say_text(md.plain(lines))
     title = f"{clip.name} · {change.words()} · {rows[0].queries} active places and sample {index}"
     _into_page(markdown, "robustness", f"{title}\n\n{md.table(lines)}")
     asked = {"clip": clip, "index": index, "change": change.model_dump(), "seconds": seconds, "queries": queries}
@@ -286,7 +286,7 @@ def quantize(
     for line in notes:
         note(line)
     lines = study.table(rows)
-    say(md.plain(lines))
+    say_text(md.plain(lines))
     title = f"{clip.name} · {what.name} · query: float32, {change.words()} · sample {index}"
     _into_page(markdown, f"quantize-{descriptor}", f"{title}\n\n{md.table(lines)}")
     asked = {
@@ -360,7 +360,7 @@ def recall(
             advance=lambda: bar.advance(task),
         )  # fmt: skip
     text = shown.ranked_page(done, which, piece_s) if grid else shown.page(done, which, piece_s)
-    say(text)
+    say_text(text)
     _into_page(markdown, f"recall-{which}{'-grid' * grid}", text)
     asked = {
         "folder": folder, "set": which, "per_group": per_group, "piece_s": piece_s, "active": active,

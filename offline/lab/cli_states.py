@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...clitools import clear_errors, note, say
+from ...clitools import clear_errors, note, say, say_text
 from .cli import Config, Results, app, settings, written
 
 Clip = Annotated[Path, typer.Argument(help="A recording, of any length, rate and number of channels.")]
@@ -133,7 +133,7 @@ def landscape(
                 f"reach {r['reach_samples']:g}, first failure {r['first_failure_median']:g}")  # fmt: skip
     title = f"{len(found['positions'])} held-out positions, {window} samples at {loaded.sample_rate} Hz; {notes[0]}."
     text = f"{title}\n\n{tables(found)}"
-    say(text)
+    say_text(text)
     asked_for = {
         "clips": [c.name for c in clips],
         "positions": positions,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...clitools import clear_errors, note, progress, say
+from ...clitools import clear_errors, note, progress, say, say_text
 from .cli import Config, Results, app, settings, written
 
 Recordings = Annotated[list[Path], typer.Argument(help="Recordings of any rate and number of channels.")]
@@ -40,7 +40,7 @@ def agreement(
     for line in notes:
         note(line)
     say("largest difference over the largest state, forward / backward half")
-    say(table)
+    say_text(table)
     asked = {"recordings": recordings, "seconds": seconds}
     written(report.save(loaded, "agreement", found, figure, settings=asked, notes=notes))
     if not found["reached"]:
@@ -72,7 +72,7 @@ def lookahead(
     for line in notes:
         note(line)
     say("error of the backward half in dB, measured (theory); per bank (law or Q, oscillators) and sound")
-    say(table)
+    say_text(table)
     asked = {"recordings": recordings, "seconds": seconds}
     written(report.save(loaded, "lookahead", found, figure, settings=asked, notes=notes))
 
@@ -119,7 +119,7 @@ def losses(
         )
     for line in notes:
         note(line)
-    say(table)
+    say_text(table)
     asked = {
         "clip": clip,
         "losses": names,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...clitools import clear_errors, progress, say
+from ...clitools import clear_errors, progress, say, say_text
 from .tier1.cli import app as tier1_app
 
 if TYPE_CHECKING:
@@ -138,4 +138,4 @@ def show_config(config: Config = None) -> None:
     """
     from .config import load_config, to_yaml
 
-    say(to_yaml(load_config(config)).rstrip())
+    say_text(to_yaml(load_config(config)).rstrip())

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._errors import ParameterError
+from .._errors import ParameterError, refused
 from . import words
 from .curve import F64, FLAT, GAINS, fit, response_db
 from .loudness import MOST_DB, change_db
@@ -114,7 +114,7 @@ class Brain:
         if mode not in MODES:
             raise ParameterError(f"mode {mode!r} is not allowed, use {' or '.join(MODES)}")
         if not -1.0 <= intensity <= 1.0:
-            raise ParameterError(f"intensity {intensity:g} is not allowed, use -1 to 1")
+            raise ParameterError(f"intensity {refused(intensity, -1.0, 1.0)} is not allowed, use -1 to 1")
         heard = None if sound is None else self.model.hear(sound, reference)
         confidence = 0.0 if heard is None else heard.confidence
         flat = np.zeros(self.model.bands)

@@ -6,32 +6,63 @@ Exit codes: 0 done, 1 it failed while running, 2 something asked for is wrong.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-out = Console()
-err = Console(stderr=True)
+from .terminal import clean, json_text
+
+
+class _Plain(Console):
+    """A console on which text is text: no markup, no emoji by name, no control characters."""
+
+    def __init__(self, *, stderr: bool = False):
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Also the cells of tables come by here."""
+        return super().render_str(clean(text, lines=True), **options)
+
+
+out = _Plain()
+err = _Plain(stderr=True)
+
+
+def complain(message: str) -> None:
+    """Prints one red line on standard error."""
+    err.print(f"cspace: {clean(message)}", style="red", soft_wrap=True)
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Prints one red line on standard error and leaves with `code`."""
-    err.print(f"cspace: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    complain(message)
     raise typer.Exit(code)
 
 
 def say(line: str) -> None:
-    """Prints a line as it is."""
-    out.print(line, markup=False, highlight=False, soft_wrap=True)
+    """Prints one line; what a name in it holds is shown, not done."""
+    out.print(clean(line), soft_wrap=True)
+
+
+def say_text(text: str) -> None:
+    """Prints text of several lines."""
+    out.print(clean(text, lines=True), soft_wrap=True)
+
+
+def say_json(data: Any) -> None:
+    """Prints JSON, and nothing but JSON."""
+    print(json_text(data))
 
 
 def note(line: str) -> None:
     """Prints a yellow line on standard error: good to know, not wrong."""
-    err.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    err.print(clean(line), style="yellow", soft_wrap=True)
 
 
 # Packages that only some commands need, and the extra each belongs to.
@@ -56,10 +87,44 @@ def missing_extra(error: ModuleNotFoundError) -> str:
     raise error
 
 
+class _Progress(Progress):
+    """Bars whose descriptions are names as they are."""
+
+    def add_task(self, description: str, *args: Any, **options: Any) -> TaskID:
+        """As rich's."""
+        return super().add_task(clean(description), *args, **options)
+
+    def update(self, task_id: TaskID, **options: Any) -> None:
+        """As rich's."""
+        if isinstance(options.get("description"), str):
+            options["description"] = clean(options["description"])
+        super().update(task_id, **options)
+
+
 def progress(*columns: Any) -> Progress:
     """A progress bar on standard error that leaves nothing behind; silent where that is not a terminal."""
     shown = columns or (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*shown, console=err, transient=True, disable=not err.is_terminal)
+    for column in shown:
+        if isinstance(column, TextColumn):
+            column.markup = False
+    return _Progress(*shown, console=err, transient=True, disable=not err.is_terminal)
+
+
+def crash(error: BaseException) -> NoReturn:
+    """One line for what nobody foresaw, and code 1. CSPACE_TRACEBACK=1 shows where it happened."""
+    if os.environ.get("CSPACE_TRACEBACK"):
+        raise error
+    if isinstance(error, MemoryError):
+        what = "there is not enough memory"
+    elif isinstance(error, RecursionError):
+        what = "the input is nested too deeply"
+    elif isinstance(error, OSError) and error.strerror:
+        name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        what = f"{name}{error.strerror}"
+    else:
+        first = (str(error).strip().splitlines() or [""])[0]
+        what = f"unexpected {type(error).__name__}{': ' if first else ''}{first}"
+    fail(f"{what} (CSPACE_TRACEBACK=1 shows where)", 1)
 
 
 def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,7 +143,22 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt:
             fail("stopped", 1)
         except BrokenPipeError:  # `cspace plugins | head`
-            sys.stderr.close()
+            to_nowhere()
             raise typer.Exit(1) from None
+        except Exception as e:
+            if isinstance(e, (typer.Exit, typer.Abort)) or hasattr(e, "format_message"):
+                raise  # typer's own
+            crash(e)
 
     return guarded
+
+
+def to_nowhere() -> None:
+    """Standard output goes nowhere from here on: whoever read it has left."""
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)

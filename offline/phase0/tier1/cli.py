@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ....clitools import clear_errors, note, say
+from ....clitools import clear_errors, note, say, say_text
 
 if TYPE_CHECKING:
     from .corpus import Data
@@ -160,7 +160,7 @@ def show_config(config: Config = None, sets: Sets = None) -> None:
     """
     from ..config import to_yaml
 
-    say(to_yaml(_spec(config, sets, 0)).rstrip())
+    say_text(to_yaml(_spec(config, sets, 0)).rstrip())
 
 
 @app.command()
@@ -403,7 +403,7 @@ def check(
             f"D {dim}, kappa {kappa:g}: found {found['kappa_found']:.1f}, gain {found['gain_nats']:.2f} "
             f"of {found['analytic_nats']:.2f} nats"
         )
-    say(plain(study.lines(rows)))
+    say_text(plain(study.lines(rows)))
     write_json(results / "tier1_check.json", {"steps": steps, "seed": seed, "cases": rows})
     with whole(results / "tier1_check.png") as part:
         plots.check(rows).savefig(part, dpi=120)

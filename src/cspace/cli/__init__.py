@@ -5,11 +5,13 @@ Exit codes: 0 done, 1 it failed while running, 2 something asked for is wrong.
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from .. import __version__
+from ..clitools import complain, crash, fail, note, to_nowhere
 from ..export.cli import app as export_app
 from ..offline.codec.cli import app as codec_app
 from ..offline.eq.cli import app as eq_app
@@ -19,6 +21,7 @@ from ..offline.lab.cli import app as lab_app
 from ..offline.manifold.cli import app as manifold_app
 from ..offline.phase0.cli import app as phase0_app
 from ..offline.train_cli import app as train_app
+from ..terminal import prepare_streams
 from .live import live
 from .render import render
 from .show import bench, devices, plugins
@@ -64,6 +67,48 @@ def _root(
     """Real-time host for physically grounded and neural audio."""
 
 
-def main() -> None:
-    """Run the command line."""
-    app(prog_name="cspace")
+def main() -> NoReturn:
+    """Run the command line, and leave with its code. No traceback is shown, whatever happens."""
+    prepare_streams()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        try:
+            result = app(prog_name="cspace", standalone_mode=False)
+            sys.stdout.flush()  # a full disk is told here, not by the interpreter's end
+        except typer.Abort:
+            fail("stopped", 1)
+        except BrokenPipeError:
+            to_nowhere()
+            return 1
+        except KeyboardInterrupt:
+            fail("stopped", 1)
+        except Exception as e:
+            if isinstance(e, typer.Exit):
+                raise
+            if hasattr(e, "format_message"):
+                return _usage(e)
+            if isinstance(e, OSError) and e.filename is None:
+                to_nowhere()
+                fail(f"standard output cannot be written: {e.strerror or e}", 1)
+            crash(e)
+    except typer.Exit as e:
+        return e.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: Any) -> int:
+    """What was typed wrongly, in one line, and how the command goes."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        shown = context.get_help()  # prints it by itself where rich is at hand
+        if shown:
+            typer.echo(shown)
+        return int(error.exit_code)
+    complain(error.format_message())
+    if context is not None:
+        usage = " ".join(context.get_usage().split())
+        note(f"{usage}; {context.command_path} --help tells more")
+    return int(error.exit_code)

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from ..clitools import clear_errors, out, say
+from ..terminal import clean
 from .common import chain_of
 
 
@@ -27,7 +29,9 @@ def devices() -> None:
     table = Table("no", "name", "API", "in", "out", "Hz", "default", box=None)
     for d in found:
         default = " ".join(w for w, on in (("input", d.default_input), ("output", d.default_output)) if on)
-        table.add_row(str(d.index), d.name, d.host_api, str(d.inputs), str(d.outputs), f"{d.sample_rate:g}", default)
+        table.add_row(
+            str(d.index), clean(d.name), clean(d.host_api), str(d.inputs), str(d.outputs), f"{d.sample_rate:g}", default
+        )
     out.print(table)
 
 
@@ -59,7 +63,7 @@ def plugins(
         typer.echo("\n".join(_markdown(chosen)))
         return
     for p in chosen:
-        out.print(f"[bold]{p['name']}[/bold]  {p['doc']}", highlight=False)
+        out.print(Text.assemble((p["name"], "bold"), f"  {p['doc']}"))
         table = Table("parameter", "allowed", "default", *(["what it does"] if name else []), box=None, padding=(0, 2))
         for q in p["params"]:
             table.add_row(q["name"], *_range_and_default(q), *([q["doc"]] if name else []))
@@ -67,7 +71,7 @@ def plugins(
             out.print(table)
         for kind in ("taps", "arrays") if name else ():
             for a in p[kind]:
-                out.print(f"  {kind[:-1]} [bold]{a['name']}[/bold]: {a['doc']}", highlight=False)
+                out.print(Text.assemble(f"  {kind[:-1]} ", (a["name"], "bold"), f": {a['doc']}"))
         out.print()
 
 
