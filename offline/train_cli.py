@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..clioutputs import FOLDER, claim_folder
 from ..clitools import clear_errors, say
 from .eq.commands import register as register_eq
 
@@ -27,7 +28,7 @@ def codec(
         typer.Option("--data", help="A folder, hf:NAME, or synthetic; several with commas or by repeating it."),
     ],
     preset: Annotated[str, typer.Option(help="phase96, phase144, rate8, rate16 or rate24.")] = "phase96",
-    out: Annotated[Path | None, typer.Option(help="Folder; by default runs/codec-PRESET.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; by default runs/codec-PRESET."), FOLDER] = None,
     steps: Annotated[int, typer.Option(min=1)] = 2000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Clips to a step.")] = 8,
@@ -54,6 +55,8 @@ def codec(
     """
     import torch
 
+    from .codec.checkpoint import STATE
+    from .codec.codec import MODEL_FILE
     from .codec.spec import preset as find
     from .codec.train import TrainOptions, train
 
@@ -65,6 +68,8 @@ def codec(
     ):
         _one_of(value, name, allowed)
     spec = find(preset)
+    target = out or Path("runs") / f"codec-{preset}"
+    claim_folder(target, (STATE, MODEL_FILE), "training of a codec", again=not resume)
     if threads:
         torch.set_num_threads(threads)
     names = tuple(part for entry in data for part in entry.split(",") if part)
@@ -72,7 +77,7 @@ def codec(
         spec,
         TrainOptions(
             data=names,
-            out=out or Path("runs") / f"codec-{preset}",
+            out=target,
             steps=steps,
             seed=seed,
             batch=batch,

@@ -61,7 +61,7 @@ def make_manifold(name: str) -> Path:
     command = [PYTHON, "-m", "cspace", "manifold"]
     train = [*command, "train", *MANIFOLD_OPTIONS[name], "--out", run, "--threads", "1"]
     subprocess.run(train, check=True, cwd=ROOT)
-    subprocess.run([*command, "export", run, package, "--name", name, "--overwrite"], check=True, cwd=ROOT)
+    subprocess.run([*command, "export", run, package, "--name", name, "--force"], check=True, cwd=ROOT)
     new, old = gap_figure(package), gap_figure(MANIFOLDS / name)
     print(f"{name}: gap of 32 {new:.2f} dB; shipped {old:.2f} dB; apart by {abs(new - old):.2f} dB")
     return package

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...clioutputs import AUDIO, CODED, JSON, PAGE, PNG, claim
 from ...clitools import clear_errors, note, out, progress, say, say_text
 from ...terminal import clean
 
@@ -51,7 +52,7 @@ def list_models() -> None:
 @clear_errors
 def encode(
     source: Annotated[Path, typer.Argument(help="A sound file of any rate and number of channels.")],
-    target: Annotated[Path | None, typer.Argument(help="By default the source's name with .csc.")] = None,
+    target: Annotated[Path | None, typer.Argument(help="By default the source's name with .csc."), CODED] = None,
     model: Model = "rate24",
     kbps: Kbps = None,
     mono: Mono = False,
@@ -63,7 +64,9 @@ def encode(
     --------
         cspace codec encode song.flac --model rate24 --kbps 16
     """
-    target = target or source.with_suffix(".csc")
+    if target is None:
+        target = source.with_suffix(".csc")
+        claim(target)
     made = _encode(source, target, model, kbps, mono, one_pass)
     for line in made.conversions:
         note(line)
@@ -92,7 +95,7 @@ def _encode(source: Path, target: Path, model: str, kbps: float | None, mono: bo
 @clear_errors
 def decode(
     source: Annotated[Path, typer.Argument(help="A .csc file, whole or damaged.")],
-    target: Annotated[Path | None, typer.Argument(help="By default the source's name with .wav.")] = None,
+    target: Annotated[Path | None, typer.Argument(help="By default the source's name with .wav."), AUDIO] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="By default the shipped model the file names by its hash.")
     ] = None,
@@ -106,8 +109,10 @@ def decode(
     """
     from .files import decode_file, model_of
 
+    if target is None:
+        target = source.with_suffix(".wav")
+        claim(target)
     codec = model_of(source, model)
-    target = target or source.with_suffix(".wav")
     with progress() as bar:
         task = bar.add_task("decode", total=1.0)
         found = decode_file(
@@ -125,7 +130,7 @@ def decode(
 @clear_errors
 def reconstruct(
     source: Annotated[Path, typer.Argument(help="A sound file.")],
-    target: Annotated[Path, typer.Argument(help="What the codec makes of it.")],
+    target: Annotated[Path, typer.Argument(help="What the codec makes of it."), AUDIO],
     model: Model = "rate24",
     kbps: Kbps = None,
     mono: Mono = False,
@@ -161,7 +166,7 @@ def fidelity(
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Only the first seconds.")] = None,
     rivals: Annotated[bool, typer.Option(help="Opus, MP3, GSM, a band-limited copy and FSQ at as many bytes.")] = True,
     speech: Annotated[bool, typer.Option("--speech", help="PESQ and STOI, where installed.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file."), JSON] = None,
 ) -> None:
     """How near a reconstruction is to its original, with rivals at the same number of bytes.
 
@@ -219,10 +224,10 @@ def figures(
     speech_files: Annotated[int, typer.Option(min=1, help="Files taken of each speech folder.")] = 10,
     curve_files: Annotated[int, typer.Option(min=0, help="Pieces of music for the curve of rates; 0: no curve.")] = 8,
     page: Annotated[
-        Path | None, typer.Option(help="Write the page of tables here, such as docs/codec-figures.md.")
+        Path | None, typer.Option(help="Write the page of tables here, such as docs/codec-figures.md."), PAGE
     ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw the curve of rates into this PNG file.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the curve of rates into this PNG file."), PNG] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file."), JSON] = None,
 ) -> None:
     """Measures the shipped models on every piece, worst first, and the curve of rates with rivals.
 
@@ -276,8 +281,10 @@ def ablation(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, …")] = 3,
     learning_rate: Annotated[float, typer.Option(min=0.0)] = 0.01,
     threads: Annotated[int, typer.Option(min=0, help="torch's threads; 0: its own choice.")] = 0,
-    page: Annotated[Path | None, typer.Option(help="Write the table here, such as docs/codec-ablation.md.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the table here, such as docs/codec-ablation.md."), PAGE
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file."), JSON] = None,
 ) -> None:
     """Trains the codec's transform with every loss, some seeds each, and compares: form × weighting × N, and waveform.
 

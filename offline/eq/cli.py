@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...clioutputs import FOLDER, JSON, PICTURE, claim
 from ...clitools import clear_errors, note, out, progress, say
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ Reference = Annotated[Path | None, typer.Option(help="The same sound dry, for re
 ModelFolder = Annotated[
     Path | None, typer.Option("--model", help="A model package; by default the one that comes along.")
 ]
-Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here, too.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here, too."), JSON]
 
 
 def _model(folder: Path | None) -> Model:
@@ -40,17 +42,23 @@ def _model(folder: Path | None) -> Model:
     return default() if folder is None else load(folder)
 
 
-def _each(paths: list[Path], what: str, reference: Path | None = None) -> Iterator[tuple[Path, Any]]:
-    """Every audio file of files and folders, with a progress callback for it."""
+def _all_files(paths: list[Path], reference: Path | None = None) -> tuple[list[Path], list[str]]:
+    """The audio files of files and folders, and what could not be read there."""
     from ...plugins._errors import ParameterError
     from ..audio import audio_files
 
     unread: list[str] = []
     files = [f for p in paths for f in (audio_files(p, unread=unread) if p.is_dir() else [p])]
-    for line in unread:
-        note(line)
     if reference is not None and len(files) != 1:
         raise ParameterError(f"--reference goes with one file, not {len(files)}")
+    return files, unread
+
+
+def _each(paths: list[Path], what: str, reference: Path | None = None) -> Iterator[tuple[Path, Any]]:
+    """Every audio file of files and folders, with a progress callback for it."""
+    files, unread = _all_files(paths, reference)
+    for line in unread:
+        note(line)
     with progress() as bar:
         whole = bar.add_task(what, total=len(files))
         for file in files:
@@ -113,7 +121,9 @@ def _notes(notes: list[str]) -> None:
 @clear_errors
 def profile(
     files: Files,
-    picture: Annotated[Path, typer.Option("--picture", "-o", help="The picture to write.")] = Path("profile.png"),
+    picture: Annotated[Path, typer.Option("--picture", "-o", help="The picture to write."), PICTURE] = Path(
+        "profile.png"
+    ),
     window: Annotated[float | None, typer.Option(help="Seconds of a window: likeness over time, of one file.")] = None,
     hop: Annotated[float, typer.Option(help="Seconds from window to window.")] = 1.0,
     word: Annotated[list[str] | None, typer.Option(help="Words of the picture over time.")] = None,
@@ -162,7 +172,7 @@ def apply(
     mode: Mode = "gated",
     reference: Reference = None,
     match_loudness: Annotated[bool, typer.Option("--match-loudness", help="Keep the loudness.")] = False,
-    target: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("processed"),
+    target: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results."), FOLDER] = Path("processed"),
     model: ModelFolder = None,
     json: Json = None,
 ) -> None:
@@ -174,17 +184,59 @@ def apply(
 
         cspace eq apply album/ --word "warm:0.6 + bright:0.4" --match-loudness --out warmer/
     """
-    from .study import output_name, render
+    from .study import render
 
     known = _model(model)
+    made = _decided(known, files, target, word, intensity, mode, reference, match_loudness, (".wav",))
     rows = []
-    for file, shown in _each(files, "files", reference):
-        made, amount, notes = _judged(known, file, shown, word, intensity, mode, reference, match_loudness)
-        goal = target / output_name(file, word, amount)
-        peak = render(file, goal, made.setting, made.output_gain_db, shown, notes)
-        _say(goal, made, amount, notes, peak)
-        rows.append({"input": file.name, "output": goal.name, "peak": peak, **_row(made, word, amount, notes)})
+    with progress() as bar:
+        for file, goal, (decision, amount, notes) in made:
+            task = bar.add_task(goal.name, total=None)
+            peak = render(
+                file,
+                goal,
+                decision.setting,
+                decision.output_gain_db,
+                lambda i, n, t=task: bar.update(t, completed=i, total=n),  # type: ignore[misc]
+                notes,
+                notes,
+            )
+            bar.remove_task(task)
+            _say(goal, decision, amount, notes, peak)
+            rows.append({"input": file.name, "output": goal.name, "peak": peak, **_row(decision, word, amount, notes)})
     _write(json, rows)
+
+
+def _decided(
+    known: Model,
+    files: list[Path],
+    target: Path,
+    word: str,
+    intensity: float | None,
+    mode: str,
+    reference: Path | None,
+    match_loudness: bool,
+    suffixes: tuple[str, ...],
+) -> list[tuple[Path, Path, tuple[Decision, float, list[str]]]]:
+    """What to do with each file and where it goes; all names are claimed before any is written."""
+    from .study import output_name
+
+    def named(file: Path, amount: float) -> Path:
+        return target / output_name(file, word, amount)
+
+    def claim_all(goals: list[tuple[Path, Path]]) -> None:
+        claim(*(g.with_suffix(s) for _, g in goals for s in suffixes), inputs=[f for f, _ in goals])
+
+    if intensity is not None:
+        claim_all([(f, named(f, intensity)) for f in _all_files(files, reference)[0]])
+    judged = [
+        (file, _judged(known, file, shown, word, intensity, mode, reference, match_loudness))
+        for file, shown in _each(files, "files", reference)
+    ]
+    found = [(file, named(file, d[1]), d) for file, d in judged]
+    if intensity is None:
+        claim_all([(f, g) for f, g, _ in found])
+    return found
 
 
 def _judged(
@@ -204,9 +256,12 @@ def _judged(
     return judge(heard, model, word, intensity, mode, reference=dry, match_loudness=match_loudness)
 
 
-def _say(goal: Path, made: Decision, amount: float, notes: list[str], peak: float) -> None:
+def _say(
+    goal: Path, made: Decision, amount: float, notes: list[str], peak: float, gain_db: float | None = None
+) -> None:
+    gain = made.output_gain_db if gain_db is None else gain_db
     gate = f", gate {made.gate:.2f}" if made.mode == "gated" else ""
-    say(f"{goal}: {made.mode}, intensity {amount:+.2f}{gate}, gain {made.output_gain_db:+.1f} dB, peak {peak:.3f}")
+    say(f"{goal}: {made.mode}, intensity {amount:+.2f}{gate}, gain {gain:+.1f} dB, peak {peak:.3f}")
     _notes(notes + ([f"peak {peak:.2f} is above full scale; players may clip it"] if peak > 1.0 else []))
 
 
@@ -235,7 +290,7 @@ def compare(
     intensity: Intensity = None,
     mode: Mode = "gated",
     reference: Reference = None,
-    target: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("compared"),
+    target: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results."), FOLDER] = Path("compared"),
     model: ModelFolder = None,
 ) -> None:
     """Before and after at the same loudness: two files to listen to, a picture of spectra and filter, a JSON.
@@ -249,34 +304,40 @@ def compare(
     from ...plugins._adaptive.curve import FLAT
     from ...wholefile import whole
     from . import plots
-    from .study import file_loudness, listen, output_name, render
+    from .study import file_loudness, listen, render
 
     known = _model(model)
-    for file, shown in _each(files, "files", reference):
-        made, amount, notes = _judged(known, file, shown, word, intensity, mode, reference, True)
-        name = output_name(file, word, amount)
-        before, after = target / name.replace(".wav", ".A.wav"), target / name.replace(".wav", ".B.wav")
-        render(file, before, FLAT, 0.0, shown)
-        render(file, after, made.setting, made.output_gain_db, shown, notes)
+    suffixes = (".A.wav", ".B.wav", ".png", ".json")
+    for file, goal, (made, amount, notes) in _decided(
+        known, files, target, word, intensity, mode, reference, True, suffixes
+    ):
+        before, after = goal.with_suffix(".A.wav"), goal.with_suffix(".B.wav")
+        render(file, before, FLAT, 0.0)
+        peak, gain = render(file, after, made.setting, made.output_gain_db, None, notes), made.output_gain_db
         loud = [file_loudness(before), file_loudness(after)]
         if np.isfinite(loud).all() and abs(loud[0] - loud[1]) > 0.05:  # measured, not predicted
-            gain = float(np.clip(made.output_gain_db + loud[0] - loud[1], -24.0, 24.0))
-            peak = render(file, after, made.setting, gain, shown)
+            gain = float(np.clip(gain + loud[0] - loud[1], -24.0, 24.0))
+            peak = render(file, after, made.setting, gain)
             loud[1] = file_loudness(after)
-        else:
-            gain, peak = made.output_gain_db, float("nan")
         a, b = listen(before, known.bands), listen(after, known.bands)
-        _say(after, made, amount, notes, peak if np.isfinite(peak) else 0.0)
-        say(f"  loudness {loud[0]:.1f} LUFS before, {loud[1]:.1f} after")
+        _say(after, made, amount, notes, peak, gain)
+        say(f"  loudness {_lufs(loud[0])} before, {_lufs(loud[1])} after")
         heard = (a.sound(), b.sound())
-        rows = {"input": file.name, **_row(made, word, amount, notes), "output_gain_db": gain, "lufs": loud}
+        rows = {
+            "input": file.name, **_row(made, word, amount, notes), "output_gain_db": gain, "peak": peak, "lufs": loud,
+        }  # fmt: skip
         if heard[0] is not None and heard[1] is not None:
             rows["tilt_db_per_octave"] = [s.tilt_db_per_octave() for s in heard if s is not None]
             title = f"{file.name}: {word}, {amount:+.2f} ({made.mode})"
             figure = plots.before_after([(title, heard[0], heard[1], made.setting, a.sample_rate)])
-            with whole(target / name.replace(".wav", ".png")) as part:
+            with whole(goal.with_suffix(".png")) as part:
                 figure.savefig(part, dpi=130)
-        _write(target / name.replace(".wav", ".json"), rows)
+        _write(goal.with_suffix(".json"), rows)
+
+
+def _lufs(loudness: float) -> str:
+    """Loudness in words: a file that is silent or shorter than 0.4 s has none."""
+    return f"{loudness:.1f} LUFS" if math.isfinite(loudness) else "too quiet or short to measure"
 
 
 @app.command("words")
@@ -327,7 +388,7 @@ def evaluate(
 def pictures(
     data: Annotated[str, typer.Option(help="The table of settings the model was trained with, or synthetic.")],
     music: Annotated[list[Path], typer.Option("--music", help="A piece for before and after; once per piece.")],
-    target: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path("pictures"),
+    target: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures."), FOLDER] = Path("pictures"),
     model: ModelFolder = None,
 ) -> None:
     """Draws the words as curves, the latent map, and spectra before and after of some pieces.
@@ -337,8 +398,9 @@ def pictures(
         cspace eq pictures --data safe_eq.csv --music a.ogg --music b.ogg --music c.ogg --out docs/images
     """
     from ...wholefile import whole
-    from .picturepage import draw
+    from .picturepage import NAMES, draw
 
+    claim(*(target / f"{name}.png" for name in NAMES))
     with progress() as bar:
         task = bar.add_task("pictures", total=None)
         made = draw(_model(model), data, music, lambda i, n: bar.update(task, completed=i, total=n))

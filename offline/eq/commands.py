@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ...clioutputs import FOLDER, claim_folder
 from ...clitools import clear_errors, say
 
 Data = Annotated[
@@ -32,7 +33,7 @@ def _threads(count: int) -> None:
 @clear_errors
 def train_eq(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the result.")] = Path("runs/eq"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the result."), FOLDER] = Path("runs/eq"),
     steps: Annotated[int | None, typer.Option(min=1)] = None,
     seed: Seed = 0,
     split_seed: Annotated[int, typer.Option(min=0, help="Draws the held-out settings.")] = 0,
@@ -48,9 +49,13 @@ def train_eq(
 
         cspace train eq --data synthetic --out runs/eq-synthetic
     """
+    from .build import EQ_ABOUT
+    from .traincli import CHECKPOINT_EQ
     from .traincli import train_eq as run
     from .vae import VaeSpec
 
+    begun = (out / CHECKPOINT_EQ).exists()
+    claim_folder(out, (EQ_ABOUT, CHECKPOINT_EQ), "training of settings", again=not begun)
     _threads(threads)
     spec = VaeSpec.model_validate({"seed": seed} | ({} if steps is None else {"steps": steps}))
     for path in run(data, out, spec, split_seed):
@@ -61,7 +66,9 @@ def train_eq(
 def train_audio_encoder(
     data: Data,
     eq: Annotated[Path, typer.Option(help="The folder that `cspace train eq` wrote.")] = Path("runs/eq"),
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model package.")] = Path("runs/adaptive-eq"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model package."), FOLDER] = Path(
+        "runs/adaptive-eq"
+    ),
     preset: Annotated[str, typer.Option(help="fast (24 bands), standard (48) or high (96).")] = "standard",
     music: Annotated[
         Path | None, typer.Option(help="A folder of music: what average music is like; else synthetic pieces.")
@@ -80,9 +87,12 @@ def train_audio_encoder(
     --------
         cspace train audio-encoder --data safe_eq.csv --music data/recordings/music --every 2
     """
-    from .traincli import audio_spec
+    from ...plugins._adaptive.model import MANIFEST
+    from .traincli import CHECKPOINT_AUDIO, audio_spec
     from .traincli import train_audio as run
 
+    begun = (out / CHECKPOINT_AUDIO).exists()
+    claim_folder(out, (MANIFEST, CHECKPOINT_AUDIO), "model of the adaptive EQ", again=not begun)
     _threads(threads)
     made, figures = run(data, eq, out, audio_spec(preset, steps, seed), music, every=every)
     for name, row in figures.items():

@@ -23,6 +23,9 @@ _WAYS = (("warm", 0.7), ("bright", 0.7))
 _EXCERPT_S = 20.0
 
 
+NAMES = ("eq_words", "eq_latents", "eq_before_after")
+
+
 def draw(
     model: Model, data: str, pieces: Sequence[Path], progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Figure]:

@@ -18,6 +18,7 @@ from .audioencoder import PRESETS, AudioSpec
 from .signals import excerpts
 from .vae import VaeSpec
 
+CHECKPOINT_EQ, CHECKPOINT_AUDIO = "eq.part.safetensors", "audio.part.safetensors"
 _TESTED = 100  # held-out settings that noise is filtered with
 
 
@@ -34,7 +35,7 @@ def train_eq(data: str, out: Path, spec: VaeSpec, split_seed: int) -> list[Path]
     train, test = table.split(found, seed=split_seed)
     say(f"{len(found)} settings, {len(train)} for training, {len(test)} held out; {len(found.counts())} words")
     values, held = found.values[train], found.values[test]
-    checkpoint = out / "eq.part.safetensors"
+    checkpoint = out / CHECKPOINT_EQ
     with progress() as bar:
         task = bar.add_task("settings", total=spec.steps)
         model = vae.train(values, spec, lambda i, n, _: bar.update(task, completed=i), checkpoint=checkpoint)
@@ -107,7 +108,7 @@ def train_audio(
             f"{data} has {len(found)} settings, but {eq} was trained on {about['data']['rows']}; give the same table"
         )
     train, test = table.split(found, seed=about["data"]["split_seed"])
-    checkpoint = out / "audio.part.safetensors"
+    checkpoint = out / CHECKPOINT_AUDIO
     with progress() as bar:
         task = bar.add_task("sounds", total=None)
         lib = audioencoder.record(spec, lambda i, n: bar.update(task, completed=i, total=n))

@@ -369,11 +369,12 @@ def _without(shard: Shard, gone: Callable[[Piece], bool]) -> Shard:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """No other build writes into the folder meanwhile."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link of that name is not written through
     try:
-        held = open(folder / ".lock", "w")  # noqa: SIM115 - closed below
+        handle = os.open(folder / ".lock", flags, 0o666)
     except OSError as e:
         raise FileError(f"{folder}: {why_not(e, folder)}") from None
-    with held as lock:
+    with open(handle, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

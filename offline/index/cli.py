@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column, Table
 
+from ...clioutputs import GROWS
 from ...clitools import clear_errors, complain, fail, note, out, progress, say, say_json
 from ...terminal import clean
 from ...textfile import shown
@@ -34,7 +35,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @clear_errors
 def build(
     folder: Annotated[Path, typer.Argument(help="The recordings: all audio files under it.")],
-    index: IndexFolder,
+    index: Annotated[
+        Path, typer.Argument(metavar="INDEX", help="The index's folder, new or of an earlier build."), GROWS
+    ],
     sample_rate: Annotated[int | None, typer.Option(help="Hz; by default 24000, or what the index has.")] = None,
     hop_ms: Annotated[float | None, typer.Option(help="Milliseconds between frames; by default 20.")] = None,
     float32: Annotated[bool, typer.Option("--float32", help="Store float32, four times as large as int8.")] = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...clioutputs import AUDIO, CSV, FOLDER, JSON, PICTURE, TEXT, claim
 from ...clitools import clear_errors, note, progress, say
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ app = typer.Typer(
 
 Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE…", help="Audio files, or folders of them (an album).")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file of analyse or grid.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+SoundFile = Annotated[Path, typer.Option("--output", "-o", help="The sound file to write."), AUDIO]
+JsonFile = Annotated[Path, typer.Option("--output", "-o", help="The file to write, .json."), JSON]
 Seconds = Annotated[float, typer.Option(help="Length of the new piece.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same music.")]
 Coupling = Annotated[float, typer.Option(help="In units of the locking border; 0 sets all oscillators free.")]
@@ -35,7 +37,7 @@ Mode = Annotated[str, typer.Option(help="tonal, or bands (the original's five ba
 Rate = Annotated[int, typer.Option(help="Hz of the new piece.")]
 Channels = Annotated[int, typer.Option(help="Channels of the new piece.")]
 Grid = Annotated[str, typer.Option("--grid", help="Symbols of the map (som) or of the spectrogram's blocks (block).")]
-Picture = Annotated[Path | None, typer.Option("--picture", help="Also write a picture (.png, .svg, .pdf).")]
+Picture = Annotated[Path | None, typer.Option("--picture", help="Also write a picture (.png, .svg, .pdf)."), PICTURE]
 Weights = Annotated[str, typer.Option(help="How much each track counts, such as 1,0.5; empty: all the same.")]
 Subtype = Annotated[str | None, typer.Option(help="Sample format such as PCM_16; by default float32.")]
 
@@ -44,7 +46,7 @@ Subtype = Annotated[str | None, typer.Option(help="Sample format such as PCM_16;
 @clear_errors
 def generate(
     sources: Sources,
-    output: Output,
+    output: SoundFile,
     seconds: Seconds = 60.0,
     seed: Seed = 7,
     coupling: Coupling = 1.5,
@@ -56,8 +58,8 @@ def generate(
     grid: Grid = "som",
     weights: Weights = "",
     subtype: Subtype = None,
-    model: Annotated[Path | None, typer.Option(help="Also write the model, for `cspace live --ksom`.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Also draw all pictures into this folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Also write the model, for `cspace live --ksom`."), JSON] = None,
+    plots: Annotated[Path | None, typer.Option(help="Also draw all pictures into this folder."), FOLDER] = None,
     no_compare: Annotated[bool, typer.Option("--no-compare", help="Leave the comparison with the source out.")] = False,
 ) -> None:
     """From recordings to a new piece: all steps in one. Beside OUT a report OUT.json is written.
@@ -76,7 +78,9 @@ def generate(
     settings, play = _settings(mode), _play(locals())
     kind = _grid(grid)
     files = _files(sources)
-    pl.check_target(output, files)
+    report_path = output.with_name(output.name + ".json")
+    drawn = [] if plots is None else [plots / f"{name}.png" for name in ("peaks", "grid", "states", "compare")]
+    claim(report_path, *drawn, inputs=files)
     with _progress() as report:
         analysed, readings = pl.analyse(files, settings, report=report)
         if mode == "tonal":
@@ -87,7 +91,6 @@ def generate(
     data = pl.report_of(analysed, score, sound, output, symbols)
     if not no_compare:
         data["comparison"] = [cmp.compare(f, output).to_json() for f in files]
-    report_path = output.with_name(output.name + ".json")
     write_text(report_path, mf.pretty(data))
     if model is not None:
         mf.save_model(model, analysed)
@@ -109,10 +112,10 @@ def generate(
 @clear_errors
 def analyse(
     sources: Sources,
-    output: Output,
+    output: JsonFile,
     mode: Mode = "tonal",
     notes: Annotated[int, typer.Option(help="Most notes the model may have.")] = 32,
-    peaks: Annotated[Path | None, typer.Option(help="Also write all spectral peaks as CSV.")] = None,
+    peaks: Annotated[Path | None, typer.Option(help="Also write all spectral peaks as CSV."), CSV] = None,
     picture: Picture = None,
 ) -> None:
     """Reads recordings: tempo, tuning, notes in every step. Writes a model file without a map.
@@ -152,11 +155,11 @@ def analyse(
 @clear_errors
 def grid(
     model: ModelFile,
-    output: Output,
+    output: JsonFile,
     seed: Seed = 7,
     kind: Grid = "som",
-    text: Annotated[Path | None, typer.Option(help="Also write the symbols as text.")] = None,
-    table: Annotated[Path | None, typer.Option(help="Also write the transition table as CSV.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Also write the symbols as text."), TEXT] = None,
+    table: Annotated[Path | None, typer.Option(help="Also write the transition table as CSV."), CSV] = None,
     picture: Picture = None,
 ) -> None:
     """Trains the map of an analysed recording, and shows its symbols, bright sounds at the top.
@@ -200,7 +203,7 @@ def grid(
 @clear_errors
 def evolve(
     model: ModelFile,
-    output: Output,
+    output: JsonFile,
     seconds: Seconds = 60.0,
     seed: Seed = 7,
     coupling: Coupling = 1.5,
@@ -210,7 +213,7 @@ def evolve(
     sample_rate: Rate = 48_000,
     channels: Channels = 2,
     weights: Weights = "",
-    states: Annotated[Path | None, typer.Option(help="Also write phases and order parameters as CSV.")] = None,
+    states: Annotated[Path | None, typer.Option(help="Also write phases and order parameters as CSV."), CSV] = None,
     picture: Picture = None,
 ) -> None:
     """Walks the map and runs the oscillators: a score for `synthesise`, with the order parameters over time.
@@ -243,7 +246,7 @@ def evolve(
 @clear_errors
 def synthesise(
     score: Annotated[Path, typer.Argument(metavar="SCORE", help="A score of evolve.")],
-    output: Output,
+    output: SoundFile,
     subtype: Subtype = None,
 ) -> None:
     """Plays a score into an audio file.
@@ -267,7 +270,7 @@ def synthesise(
 def compare(
     source: Annotated[Path, typer.Argument(help="A recording.")],
     result: Annotated[Path, typer.Argument(help="What was made from it, or any other recording.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the figures as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the figures as JSON."), JSON] = None,
     picture: Picture = None,
 ) -> None:
     """Measures how two recordings are related: pitch classes, tempo, and whether one copies the other.

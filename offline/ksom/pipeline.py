@@ -118,18 +118,10 @@ def _mean(values: Sequence[float]) -> float:
     return round(sum(values) / max(1, len(values)), 4)
 
 
-def check_target(path: Path, sources: Sequence[Path]) -> None:
-    """FileError if the result would replace one of its sources."""
-    for source in sources:
-        if path.exists() and source.exists() and path.samefile(source):
-            raise FileError(f"{path}: is one of the sources; give the result another name")
-
-
 __all__ = [
     "Performance",
     "Report",
     "analyse",
-    "check_target",
     "compose",
     "grid_of",
     "report_of",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...clioutputs import FOLDER, claim
 from ...clitools import clear_errors, say, say_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ app = typer.Typer(
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings (TOML); without it, the defaults.")]
 Results = Annotated[
-    Path | None, typer.Option("--results", "-r", help="Folder for pictures and JSON, over the settings'.")
+    Path | None, typer.Option("--results", "-r", help="Folder for pictures and JSON, over the settings'."), FOLDER
 ]
 
 
@@ -31,6 +32,12 @@ def settings(config: Path | None, results: Path | None) -> LabConfig:
 
     loaded = load_config(config)
     return loaded if results is None else loaded.model_copy(update={"results": results})
+
+
+def reserve(loaded: LabConfig, name: str, *, picture: bool = True) -> str:
+    """The name of a study's files, which may be written: to be called before the work."""
+    claim(*(loaded.results / f"{name}{suffix}" for suffix in ([".png"] if picture else []) + [".json"]))
+    return name
 
 
 def written(paths: list[Path]) -> None:

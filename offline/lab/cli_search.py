@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ...clioutputs import SECTION
 from ...clitools import clear_errors, note, progress, say, say_text
-from .cli import Config, Results, app, settings, written
+from .cli import Config, Results, app, reserve, settings, written
 
 if TYPE_CHECKING:
     from ..audio import Clip
@@ -36,7 +37,7 @@ HalvesName = Annotated[
 ]
 Cosine = Annotated[bool, typer.Option("--cosine", help="Rows of length one: a change of level changes nothing.")]
 Length = Annotated[int, typer.Option("--length", help="Samples of the waveform window (odd).", min=1)]
-Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also write the tables into this page.")]
+Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also write the tables into this page."), SECTION]
 
 
 def _asked(config: LabConfig, seed: int | None, **what: Any) -> Change:
@@ -129,6 +130,7 @@ def search(
     except ValueError:
         raise ParameterError(f"INDEX is {target_or_index!r}; give a sample number, such as 48000") from None
     loaded = settings(config, results)
+    name = reserve(loaded, f"search_{query.stem}_q{place}")
     change = _asked(
         loaded, seed, noise_db=noise_db, noise_color=noise_color, gain_db=gain_db, resample_ppm=resample_ppm,
         codec=codec, mp3_kbps=mp3_kbps,
@@ -158,7 +160,6 @@ def search(
         "exclude_ms": exclude_ms,
         "descriptor": what.name, "weighting": weighting, "halves": halves, "cosine": cosine,
     }  # fmt: skip
-    name = f"search_{query.stem}_q{place}"
     written(report.save(loaded, name, figures(study), picture(study, loaded), settings=asked, notes=study.notes))
 
 
@@ -196,6 +197,7 @@ def robustness(
     from . import robustness as study
 
     loaded = settings(config, results)
+    name = reserve(loaded, f"robustness_{clip.stem}_q{index}")
     change = _asked(
         loaded, seed, noise_db=noise_db, noise_color=noise_color, gain_db=gain_db, resample_ppm=resample_ppm,
         codec=codec, mp3_kbps=mp3_kbps,
@@ -222,7 +224,7 @@ def robustness(
     written(
         report.save(
             loaded,
-            f"robustness_{clip.stem}_q{index}",
+            name,
             {"rows": study.results(rows)},
             study.picture(rows, title),
             settings=asked,
@@ -269,6 +271,7 @@ def quantize(
     from .quantise import FORMS
 
     loaded = settings(config, results)
+    name = reserve(loaded, f"quantize_{clip.stem}_q{index}")
     change = _asked(
         loaded, seed, noise_db=noise_db, noise_color=noise_color, gain_db=gain_db, resample_ppm=resample_ppm,
         codec=codec, mp3_kbps=mp3_kbps,
@@ -296,7 +299,7 @@ def quantize(
     written(
         report.save(
             loaded,
-            f"quantize_{clip.stem}_q{index}",
+            name,
             {"forms": study.results(rows)},
             study.picture(rows, title),
             settings=asked,
@@ -347,6 +350,7 @@ def recall(
     from . import report
 
     loaded = settings(config, results)
+    name = reserve(loaded, f"recall_{which}{'_grid' * grid}")
     used = loaded.seed if seed is None else seed
     chosen = shown.grid(loaded) if grid else shown.descriptors(loaded)
     wanted = set(_only(only, [d.name for d in chosen]))
@@ -375,7 +379,7 @@ def recall(
     written(
         report.save(
             loaded,
-            f"recall_{which}{'_grid' * grid}",
+            name,
             found,
             shown.picture(done, "active", title),
             settings=asked,

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ...clioutputs import PAGE, SECTION
 from ...clitools import clear_errors, note, say, say_text
-from .cli import Config, Results, app, settings, written
+from .cli import Config, Results, app, reserve, settings, written
 
 Clip = Annotated[Path, typer.Argument(help="A recording, of any length, rate and number of channels.")]
 
@@ -32,6 +33,7 @@ def spectrogram(
     from .spectrogram import study
 
     loaded = settings(config, results)
+    name = reserve(loaded, f"spectrogram_{clip.stem}_{index}")
     found, figure, notes = study(clip, index, loaded, esn=esn)
     for line in notes:
         note(f"{clip}: {line}")
@@ -42,7 +44,7 @@ def spectrogram(
         say(f"network: spectral radius {found['esn_radius']:.6f}, run-in {found['esn_run_in_samples']} samples, "
             f"within {found['esn_bound']:.1e} of the whole run")  # fmt: skip
     asked = {"clip": clip, "index": index, "esn": esn}
-    written(report.save(loaded, f"spectrogram_{clip.stem}_{index}", found, figure, settings=asked, notes=notes))
+    written(report.save(loaded, name, found, figure, settings=asked, notes=notes))
 
 
 @app.command()
@@ -69,6 +71,7 @@ def drift(
     from .drift_study import study
 
     loaded = settings(config, results)
+    file = reserve(loaded, f"drift_{clip.stem if clip else 'made'}")
     found, figure, notes = study(clip, seconds, loaded, esn=esn)
     for line in notes:
         note(line)
@@ -93,8 +96,7 @@ def drift(
                 words = slow if row[f"forgets_{name}"] else "does not forget"
                 parts.append(f"{name}: {words} ({row[f'last_share_{name}']:.0e})")
             say(f"  radius {row['achieved_radius']:.4f}   {'   '.join(parts)}")
-    name = f"drift_{clip.stem if clip else 'made'}"
-    written(report.save(loaded, name, found, figure, settings={"clip": clip, "seconds": seconds}, notes=notes))
+    written(report.save(loaded, file, found, figure, settings={"clip": clip, "seconds": seconds}, notes=notes))
 
 
 @app.command()
@@ -107,7 +109,9 @@ def landscape(
     window: Annotated[int, typer.Option(help="Samples compared.")] = 4096,
     tuning: Annotated[int, typer.Option(help="Further windows on which a bank is chosen; 0: no tuning.")] = 20,
     magnitudes: Annotated[bool, typer.Option(help="Try magnitudes of states in the tuning too (slower).")] = True,
-    page: Annotated[Path | None, typer.Option(help="A Markdown page whose marked section gets the tables.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="A Markdown page whose marked section gets the tables."), SECTION
+    ] = None,
     config: Config = None,
     results: Results = None,
 ) -> None:
@@ -123,6 +127,7 @@ def landscape(
 
     loaded = settings(config, results)
     asked = Asked(clips, positions, None if same else noise_db, window, tuning, magnitudes)
+    name = reserve(loaded, "landscape_" + "_".join(c.stem for c in clips) + ("_same" if same else ""))
     found, figure, notes = study(asked, loaded)
     for line in notes[1:]:
         note(line)
@@ -142,7 +147,6 @@ def landscape(
         "tuning": tuning,
         "magnitudes": magnitudes,
     }
-    name = "landscape_" + "_".join(c.stem for c in clips) + ("_same" if same else "")
     written(report.save(loaded, name, found, figure, settings=asked_for, notes=notes))
     if page:
         put_section(page, "landscape-same" if same else "landscape", text)
@@ -152,7 +156,7 @@ def landscape(
 @app.command()
 @clear_errors
 def theory(
-    page: Annotated[Path | None, typer.Option(help="Write the page to this file too.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the page to this file too."), PAGE] = None,
     config: Config = None,
     results: Results = None,
 ) -> None:
@@ -171,6 +175,7 @@ def theory(
     from .theory import study
 
     loaded = settings(config, results)
+    reserve(loaded, "theory", picture=False)
     text, found = study(loaded)
     out.print(Markdown(text))
     if page:

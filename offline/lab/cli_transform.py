@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...clitools import clear_errors, note, progress, say, say_text
-from .cli import Config, Results, app, settings, written
+from .cli import Config, Results, app, reserve, settings, written
 
 Recordings = Annotated[list[Path], typer.Argument(help="Recordings of any rate and number of channels.")]
 
@@ -34,6 +34,7 @@ def agreement(
     from .agreement import study
 
     loaded = settings(config, results)
+    reserve(loaded, "agreement")
     with progress() as bar:
         task = bar.add_task("comparing", total=2 * (len(recordings) + 2))
         found, figure, table, notes = study(recordings, loaded, seconds, lambda part: bar.advance(task, part))
@@ -66,6 +67,7 @@ def lookahead(
     from .lookahead import banks, study
 
     loaded = settings(config, results)
+    reserve(loaded, "lookahead")
     with progress() as bar:
         task = bar.add_task("streaming", total=len(banks(loaded)) * len(recordings))
         found, figure, table, notes = study(recordings, loaded, seconds, lambda part: bar.advance(task, part))
@@ -102,9 +104,10 @@ def losses(
     from .loss_terms import study
 
     loaded = settings(config, results)
+    name = reserve(loaded, f"losses_{clip.stem}")
     names = loss or all_losses.names()
-    for name in names:
-        all_losses.describe(name)  # a wrong name is said before any work
+    for wanted in names:
+        all_losses.describe(wanted)  # a wrong name is said before any work
     with progress() as bar:
         task = bar.add_task("comparing", total=3 * len(names))
         found, figure, table, notes = study(
@@ -128,4 +131,4 @@ def losses(
         "gain_db": gain_db,
         "delay_samples": delay_samples,
     }
-    written(report.save(loaded, f"losses_{clip.stem}", found, figure, settings=asked, notes=notes))
+    written(report.save(loaded, name, found, figure, settings=asked, notes=notes))

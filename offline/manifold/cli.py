@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...clioutputs import FOLDER, PAGE, claim, claim_folder
 from ...clitools import clear_errors, say
 from .cli_packages import Results, RunFolder, Seed, check, export, impute
 
@@ -53,8 +54,9 @@ def data(
 
     asked = {"kind": kind, "channels": channels, "length": length, "noise": noise, "folder": folder, "frames": frames}
     spec = settings.data_spec(asked)
-    batch = Source(spec).batch(count, seed, held_out=held_out)
     base = results / f"manifold_data_{kind}"
+    claim(*(base.with_suffix(s) for s in (".safetensors", ".png", ".json")))
+    batch = Source(spec).batch(count, seed, held_out=held_out)
     tensors = {"noisy": batch.noisy, "clean": batch.clean}
     if batch.oracle is not None:
         tensors["oracle"] = batch.oracle
@@ -80,7 +82,7 @@ def data(
 @clear_errors
 def train(
     kind: Kind = "chords",
-    out: Annotated[Path | None, typer.Option(help="Folder; by default runs/manifold-KIND.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; by default runs/manifold-KIND."), FOLDER] = None,
     preset: Annotated[
         str, typer.Option(help="manifold, rotor (linear, for random), or original (as it was).")
     ] = "manifold",
@@ -110,7 +112,7 @@ def train(
     import torch
 
     from ...wholefile import whole, write_json
-    from . import evaluate, plots, settings
+    from . import checkpoint, evaluate, plots, settings
     from .data import Source
     from .train import train as fit
 
@@ -122,6 +124,7 @@ def train(
     if dynamics is not None:
         spec = settings.replaced(spec, "model", {"dynamics": dynamics})
     target = out or Path("runs") / f"manifold-{spec.data.kind}"
+    claim_folder(target, (checkpoint.STATE,), "training of a manifold", again=not resume)
     source = Source(spec.data)
     run = fit(spec, target, resume=resume, source=source, on_epoch=_say_epoch)
     found = evaluate.table(run, source)
@@ -172,6 +175,7 @@ def ablate(
 
     if threads:
         torch.set_num_threads(threads)
+    claim(results / "manifold_ablate.json", results / "manifold_ablate.md")
     names = [part.strip() for part in rows.split(",")] if rows else list(study.LADDER)
     names = _joined(names, study.LADDER)
     for name in names:
@@ -231,6 +235,8 @@ def heal(
     from . import checkpoint, heal_page
     from . import heal as study
 
+    base = results / "manifold_heal"
+    claim(*(base.with_suffix(s) for s in (".json", ".md", ".png")))
     run = checkpoint.load(model) if model is not None else None
     if run is not None and (run.spec.data.kind, run.spec.data.sample_rate) != ("loops", study.SAMPLE_RATE):
         from ...plugins._errors import ParameterError
@@ -255,7 +261,6 @@ def heal(
         for kind in ("speech", "music"):
             of_kind = study.summary(records, (study.CANDIDATE_RATE,), kind)
             page += heal_page.lines(of_kind, key, f"{what}, 10 % lost, {kind}:")
-    base = results / "manifold_heal"
     write_json(
         base.with_suffix(".json"),
         {"seed": seed, "seconds": seconds, "clips": study.CLIPS, "summary": every, "at_10": at_one, "records": records},
@@ -304,6 +309,8 @@ def portrait(
     from . import checkpoint, metrics, plots
     from .data import Source
 
+    base = results / "manifold_portrait"
+    claim(base.with_suffix(".png"), base.with_suffix(".json"))
     trained = checkpoint.load(run)
     spec, model = trained.spec.data, trained.model.eval()
     source = Source(spec.model_copy(update={"folder": folder}) if folder is not None else spec)
@@ -313,7 +320,6 @@ def portrait(
         on = model.rollout(z[:, : spec.length // 2], frames, window=spec.length)
     tracks = {f"encoder, sequence {i}": z[i].double().numpy() for i in range(count)}
     tracks |= {f"dynamics alone, sequence {i}": on[i].double().numpy() for i in range(count)}
-    base = results / "manifold_portrait"
     with whole(base.with_suffix(".png")) as part:
         plots.portrait(tracks, f"{run.name}: states in the plane of their largest components").savefig(part, dpi=100)
     figures = metrics.latent_figures(model, source.batch(64, seed, held_out=True))
@@ -327,7 +333,9 @@ def portrait(
 @clear_errors
 def diary(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of trainings, in the order to tell.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The Markdown file to write.")] = Path("diary.md"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The Markdown file to write."), PAGE] = Path(
+        "diary.md"
+    ),
 ) -> None:
     """Writes the experiment diary from the logs: what was tried, figures by epoch, targets met and missed.
 

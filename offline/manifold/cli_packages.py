@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...clioutputs import FOLDER, PACKAGE, Force, claim
 from ...clitools import clear_errors, fail, note, say
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from .model import Manifold
 
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result.")]
-Results = Annotated[Path, typer.Option("--results", "-r", help="Folder for pictures and JSON.")]
+Results = Annotated[Path, typer.Option("--results", "-r", help="Folder for pictures and JSON."), FOLDER]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training.")]
 
 
@@ -51,6 +52,8 @@ def impute(
     from . import plots
     from .impute import fill
 
+    base = results / "manifold_impute"
+    claim(*(base.with_suffix(s) for s in (".safetensors", ".png", ".wav", ".json")))
     model: Manifold | Package
     run = find(run)
     if not run.exists():
@@ -76,7 +79,6 @@ def impute(
     lost = np.zeros(len(frames), bool)
     lost[at : at + gap] = True
     filled = fill(model, frames, lost, window=window, normalise=normalise)
-    base = results / "manifold_impute"
     about: dict[str, Any] = {"run": run.name, "start": at, "gap": gap, "frames": len(frames)}
     others = {}
     if clean is not None:
@@ -111,10 +113,10 @@ def impute(
 @clear_errors
 def export(
     run: RunFolder,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The package's folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The package's folder."), PACKAGE],
     name: Annotated[str | None, typer.Option(help="a-z, 0-9, ., - and _; by default the folder's name.")] = None,
     onnx: Annotated[bool, typer.Option(help="Also a streaming ONNX package, in OUT/live.")] = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a package that is there.")] = False,
+    force: Force = False,
 ) -> None:
     """Makes a package of a training: weights, manifest with figures and hashes, goldens, card, streaming ONNX.
 
@@ -137,7 +139,7 @@ def export(
         figures = None
     if onnx:
         say("the streaming ONNX package takes up to a minute; --no-onnx leaves it out")
-    made = packages.export(trained, out, name=name or out.name, table=figures, onnx=onnx, overwrite=overwrite)
+    made = packages.export(trained, out, name=name or out.name, table=figures, onnx=onnx, overwrite=force)
     say(f"{made.manifest.name}: Rust's steps equal torch's goldens to {made.worst():.2g}")
     say(f"written: {out}")
 

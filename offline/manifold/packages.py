@@ -53,7 +53,7 @@ def export(
     Raises PackageError; then the place is as it was. ParameterError for a model that cannot step.
     """
     if folder.exists() and not (overwrite and is_package(folder)):
-        why = "exists and is no package" if overwrite else "exists already; say --overwrite to replace it"
+        why = "exists and is no package" if overwrite else "exists already; say --force to replace it"
         raise PackageError(f"{folder}: {why}")
     run.model.eval()
     window = run.spec.data.length

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...clioutputs import FOLDER, claim_folder
 from ...clitools import clear_errors, progress, say, say_text
 from .tier1.cli import app as tier1_app
 
@@ -22,7 +23,7 @@ app = typer.Typer(
 app.add_typer(tier1_app)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings (YAML); without it, the defaults.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run, over the settings'.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run, over the settings'."), FOLDER]
 RunId = Annotated[
     str | None, typer.Option("--run-id", help="A sub-folder of that name, so that runs lie side by side.")
 ]
@@ -64,6 +65,7 @@ def _go(config: Phase0Config, step: str, scheduler: str | None, workers: int | N
     from .study import Study
     from .work import connect
 
+    claim_folder(config.out, ("manifest.jsonl", "utterances.parquet", "splits", "latents"), "run of phase 0")
     with connect(scheduler, workers or config.run.workers) as crew, progress() as bar:
         task = bar.add_task(step, total=None)
 

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 it failed while running, 2 something asked for is wrong.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from .clioutputs import checked, declared, with_force
 from .terminal import clean, json_text
 
 
@@ -128,14 +130,25 @@ def crash(error: BaseException) -> NoReturn:
 
 
 def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One line instead of a traceback for errors the user can mend."""
+    """One line instead of a traceback; and what the command writes is checked by the rule of `clioutputs`."""
+    outputs = declared(command)
+    signature = with_force(command) if outputs else None
+    adds_force = "force" not in inspect.signature(command).parameters
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         from .plugins._errors import CspaceError
 
         try:
-            return command(*args, **kwargs)
+            if signature is None:
+                return command(*args, **kwargs)
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            force = bool(bound.arguments.get("force", False))
+            if adds_force:
+                kwargs.pop("force", None)
+            with checked(outputs, dict(bound.arguments), force):
+                return command(*args, **kwargs)
         except ModuleNotFoundError as e:
             fail(missing_extra(e), 2)
         except CspaceError as e:
@@ -150,6 +163,8 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
                 raise  # typer's own
             crash(e)
 
+    if signature is not None:
+        guarded.__signature__ = signature  # type: ignore[attr-defined]
     return guarded
 
 

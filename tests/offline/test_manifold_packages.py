@@ -81,7 +81,7 @@ def test_a_package_says_what_it_is_and_equals_torch(folder: Path) -> None:
     assert package.worst() <= 1e-5
     assert m.files[WEIGHTS] in (folder / "CARD.md").read_text(encoding="utf-8")
     assert not [p for p in folder.parent.iterdir() if p != folder]  # nothing half-written beside it
-    with pytest.raises(PackageError, match=r"exists already; say --overwrite"):
+    with pytest.raises(PackageError, match=r"exists already; say --force"):
         packages.export(run(), folder, name="small", table={}, onnx=False)
 
 

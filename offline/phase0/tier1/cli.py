@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ....clioutputs import FOLDER, SECTION, claim
 from ....clitools import clear_errors, note, say, say_text
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ SplitsFolder = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings (YAML); without it, the defaults.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="One setting over the file's: train.max_steps=500.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs, with manifest.jsonl.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs, with manifest.jsonl."), FOLDER]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Folder of this run; by default from the latents' name.")]
 Force = Annotated[bool, typer.Option("--force", help="Begin again where the folder holds a run.")]
 Resume = Annotated[
@@ -340,6 +341,7 @@ def collect(out: Out = Path("runs/tier1")) -> None:
     from .collect import collect as rows_of
     from .collect import write
 
+    claim(out / "results.csv", out / "results.md")
     rows = rows_of(out)
     for path in write(out, rows):
         say(f"written: {path}")
@@ -348,9 +350,9 @@ def collect(out: Out = Path("runs/tier1")) -> None:
 @app.command()
 @clear_errors
 def page(
-    docs: Annotated[Path, typer.Argument(help="The page whose tier1 sections are written.")],
+    docs: Annotated[Path, typer.Argument(help="The page whose tier1 sections are written."), SECTION],
     out: Out = Path("runs/tier1"),
-    images: Annotated[Path | None, typer.Option(help="Also copy the pictures into this folder.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Also copy the pictures into this folder."), FOLDER] = None,
 ) -> None:
     """Writes the figures of all finished runs, beside the published ones, into the sections of a page.
 
@@ -374,9 +376,11 @@ def page(
 def check(
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each case.")] = 1500,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    results: Annotated[Path, typer.Option("--results", "-r", help="Folder for picture and JSON.")] = Path("results"),
+    results: Annotated[Path, typer.Option("--results", "-r", help="Folder for picture and JSON."), FOLDER] = Path(
+        "results"
+    ),
     docs: Annotated[
-        Path | None, typer.Option(help="Also write the table into section tier1-check of this page.")
+        Path | None, typer.Option(help="Also write the table into section tier1-check of this page."), SECTION
     ] = None,
     threads: Threads = 0,
 ) -> None:
@@ -395,6 +399,7 @@ def check(
 
     if threads:
         torch.set_num_threads(threads)
+    claim(results / "tier1_check.json", results / "tier1_check.png")
     rows = []
     for dim, kappa in study.CASES:
         rows.append(study.known_kappa(dim, kappa, steps=steps, seed=seed))

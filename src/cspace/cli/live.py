@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..clioutputs import PORT
 from ..clitools import clear_errors, note, out, say
 from .common import ChainFile, chain_of
 
@@ -26,7 +27,7 @@ def live(
         str | None, typer.Option("--input", "-i", help="Device name or number, audio file, or null.")
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Device name or number, audio file, or null.")
+        str | None, typer.Option("--output", "-o", help="Device name or number, audio file, or null."), PORT
     ] = None,
     block: Annotated[int | None, typer.Option(help="Frames per block; by default the chain's wish, else 64.")] = None,
     sample_rate: Annotated[float | None, typer.Option(help="Hz; by default the chain's wish, else 48000.")] = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..clioutputs import AUDIO
 from ..clitools import clear_errors, note, progress, say
 
 
@@ -14,7 +15,9 @@ from ..clitools import clear_errors, note, progress, say
 def render(
     chain: Annotated[Path, typer.Argument(help="A chain file.")],
     source: Annotated[Path, typer.Argument(metavar="IN", help="An audio file.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; its suffix chooses the format.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The file to write; its suffix chooses the format."), AUDIO
+    ],
     sample_rate: Annotated[float | None, typer.Option(help="Hz the chain runs at.")] = None,
     subtype: Annotated[str | None, typer.Option(help="Sample format such as PCM_16; by default float32.")] = None,
     tail: Annotated[str, typer.Option(help="Seconds to go on after the end, or auto.")] = "0",
