@@ -141,7 +141,7 @@ class Writer:
             os.fsync(self._fd)
             os.close(self._fd)
             self._fd = -1
-            with sf.SoundFile(os.fspath(self._part)) as check:
+            with sf.SoundFile(os.fsencode(self._part)) as check:  # its name may be no UTF-8
                 complete = check.frames >= self.frames_written or self.format in ("MP3", "OGG")
             if not complete:
                 raise OSError(f"only {check.frames} of {self.frames_written} frames arrived on the disk")
