@@ -38,12 +38,14 @@ class OutputFile:
     what : what it holds, in a word
     suffixes : those that go with it; none: those of audio files
     updates : of a page that is there only the command's own section is replaced
+    bare : a name without a suffix goes too: the suffix chooses nothing
     port : the value may also be a device or null, as with `cspace live`
     """
 
     what: str
     suffixes: tuple[str, ...] = ()
     updates: bool = False
+    bare: bool = False
     port: bool = False
 
     def check(self, path: Path) -> None:
@@ -53,7 +55,7 @@ class OutputFile:
             from .audiofile.formats import choose_format
 
             choose_format(path, None)
-        elif path.suffix.lower() not in known:
+        elif path.suffix.lower() not in known and not (self.bare and not path.suffix):
             names = " ".join(known) if len(known) > 3 else " or ".join(known)
             example = path.with_suffix(known[0]) if path.name else f"NAME{known[0]}"
             raise FileError(f"{path}: {self.what} is written here, so its name ends in {names}, such as {example}")
@@ -76,11 +78,11 @@ class OutputFolder:
 AUDIO = OutputFile("sound")
 PORT = OutputFile("sound", port=True)
 CODED = OutputFile("an encoded file", (".csc",))
-JSON = OutputFile("JSON", (".json",))
-CSV = OutputFile("CSV", (".csv",))
-TEXT = OutputFile("text", (".txt",))
-PAGE = OutputFile("a Markdown page", (".md",))
-SECTION = OutputFile("a Markdown page", (".md",), updates=True)
+JSON = OutputFile("JSON", (".json",), bare=True)
+CSV = OutputFile("CSV", (".csv",), bare=True)
+TEXT = OutputFile("text", (".txt",), bare=True)
+PAGE = OutputFile("a Markdown page", (".md",), bare=True)
+SECTION = OutputFile("a Markdown page", (".md",), updates=True, bare=True)
 PICTURE = OutputFile("a picture", (".png", ".svg", ".pdf"))
 PNG = OutputFile("a picture", (".png",))
 FOLDER = OutputFolder()
@@ -245,11 +247,15 @@ def _ask(there: list[Path]) -> None:
     """Asks whether these may be replaced; without a terminal that is no."""
     names = " and ".join(clean(str(p)) for p in there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
     exist = "exists" if len(there) == 1 else "exist"
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _at_terminal():
         kept = "is kept" if len(there) == 1 else "are kept"
         raise FileError(f"{names} {exist} and {kept}; --force replaces {'it' if len(there) == 1 else 'them'}")
     if not typer.confirm(f"{names} {exist}; replace {'it' if len(there) == 1 else 'them'}?", default=False, err=True):
         raise KeptError("nothing is replaced, nothing is written")
+
+
+def _at_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 class KeptError(CspaceError):

@@ -103,7 +103,7 @@ def _usage(error: Any) -> int:
     """What was typed wrongly, in one line, and how the command goes."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
-        shown = context.get_help()  # prints it by itself where rich is at hand
+        shown = error.ctx.get_help()  # prints it by itself where rich is at hand
         if shown:
             typer.echo(shown)
         return int(error.exit_code)

@@ -209,7 +209,7 @@ def test_profiles_are_drawn(song: Path, tmp_path: Path) -> None:
     run("profile", song, "-o", tmp_path / "p.png")
     run("profile", song, "-o", tmp_path / "t.png", "--window", 1, "--word", "warm")
     assert (tmp_path / "p.png").read_bytes()[:4] == (tmp_path / "t.png").read_bytes()[:4] == b"\x89PNG"
-    assert "takes one file, not 2" in run("profile", song, song, "-o", tmp_path / "t.png", "--window", 1, code=2)
+    assert "takes one file, not 2" in run("profile", song, song, "-o", tmp_path / "u.png", "--window", 1, code=2)
 
 
 def test_words_are_listed_with_their_counts() -> None:

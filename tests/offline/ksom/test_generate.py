@@ -315,7 +315,7 @@ def test_errors_at_the_command_line_are_one_line(tmp_path: Path, model: mf.Model
         (["generate", str(text), "-o", out, "--mode", "loud"], "mode is 'loud'"),
         (["generate", str(text), "-o", out, "--seconds", "-1"], "seconds is -1"),
         (["generate", str(text), "-o", out, "--weights", "a,b"], "--weights 'a,b' is not allowed"),
-        (["generate", str(text), "-o", str(text)], "is one of the sources"),
+        (["generate", str(text), "-o", str(text)], "is the input"),
         (["evolve", str(text), "-o", out], "is not JSON"),
         (["evolve", str(tmp_path / "bare.json"), "-o", out], "has no map yet"),
         (["synthesise", str(tmp_path / "m.json"), "-o", out], "is not a K-SOM score"),
