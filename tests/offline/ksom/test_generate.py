@@ -316,10 +316,10 @@ def test_errors_at_the_command_line_are_one_line(tmp_path: Path, model: mf.Model
         (["generate", str(text), "-o", out, "--seconds", "-1"], "seconds is -1"),
         (["generate", str(text), "-o", out, "--weights", "a,b"], "--weights 'a,b' is not allowed"),
         (["generate", str(text), "-o", str(text)], "is the input"),
-        (["evolve", str(text), "-o", out], "is not JSON"),
-        (["evolve", str(tmp_path / "bare.json"), "-o", out], "has no map yet"),
+        (["evolve", str(text), "-o", f"{out}.json"], "is not JSON"),
+        (["evolve", str(tmp_path / "bare.json"), "-o", f"{out}.json"], "has no map yet"),
         (["synthesise", str(tmp_path / "m.json"), "-o", out], "is not a K-SOM score"),
-        (["grid", str(tmp_path / "m.json"), "-o", out, "--grid", "square"], "--grid 'square' is not allowed"),
+        (["grid", str(tmp_path / "m.json"), "-o", f"{out}.json", "--grid", "square"], "--grid 'square' is not allowed"),
     ):
         result = CliRunner().invoke(app, ["ksom", *args])
         assert result.exit_code in (1, 2), (args, result.output)
