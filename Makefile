@@ -86,8 +86,8 @@ SETTINGS ?= synthetic
 
 .PHONY: models
 models: $(OFFLINE) recordings ## Retrains the shipped models into runs/: adaptive EQ (SETTINGS=safe_eq.csv MUSIC=folder), codec, manifold
-	$(PY) -m cspace train eq --data $(SETTINGS) --out runs/eq
-	$(PY) -m cspace train audio-encoder --data $(SETTINGS) --eq runs/eq --out runs/adaptive-eq $(if $(MUSIC),--music $(MUSIC) --every 2)
+	$(PY) -m cspace train eq --data $(SETTINGS) --out runs/eq --force
+	$(PY) -m cspace train audio-encoder --data $(SETTINGS) --eq runs/eq --out runs/adaptive-eq --force $(if $(MUSIC),--music $(MUSIC) --every 2)
 	@$(PY) scripts/models.py
 
 .PHONY: update
