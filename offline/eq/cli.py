@@ -199,7 +199,6 @@ def apply(
                 decision.output_gain_db,
                 lambda i, n, t=task: bar.update(t, completed=i, total=n),  # type: ignore[misc]
                 notes,
-                notes,
             )
             bar.remove_task(task)
             _say(goal, decision, amount, notes, peak)
