@@ -42,7 +42,8 @@ class Trust:
         for slot in chain.slots:
             for path in files_of(slot.plugin):
                 real = _real(path)
-                self._known.setdefault(real, _identity(real))
+                if not _inside(real, self._folder):  # what is inside is looked at each time
+                    self._known.setdefault(real, _identity(real))
 
     def why_not(self, path: Path, *, code: bool) -> str:
         """Why a preset may not name this file; empty if it may. `code`: loading it runs it."""
