@@ -1,4 +1,7 @@
 //! What the knobs of `cspace` do to sound.
+//!
+//! Tolerances are in dB, of what the ear would miss: they bound what neighbouring bands and windows leak, which is
+//! far above any rounding.
 
 mod common;
 use common::{Rng, run, signal};

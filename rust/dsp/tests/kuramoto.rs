@@ -1,4 +1,8 @@
 //! Kuramoto against theory: locking border, Lorentzian r(K), phase lag, exact phases, entrainment.
+//!
+//! Tolerances: phases alone are exact (1e-6 rad in an hour). Coupling is summed in float32 and in another order by
+//! each form (1e-4 rad after 2000 samples); harmonics are float32 sines (5e-6). Where theory is met, it is for
+//! infinitely many oscillators (0.05 of r) or holds but for the slip that is under way (one turn).
 
 mod common;
 use common::run;

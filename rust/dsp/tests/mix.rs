@@ -1,4 +1,6 @@
 //! The stereo tool: what each knob does, and that it does nothing at its defaults.
+//!
+//! Tolerances: one or two float32 products of samples below 1 (1e-6).
 
 mod common;
 use common::{Rng, run, signal};
