@@ -35,12 +35,19 @@ class Clock:
     def __init__(self, sample_time: Callable[[], int], rate: float, block: int, wall: Callable[[], float] = time.time):
         self._sample_time = sample_time
         self._rate = rate
+        self._block = block
         self._slack = block / rate + SLACK_S
         self._wall = wall
         self._seen: deque[tuple[float, float]] = deque()  # (wall, offset), offsets increasing
         self._offset: float | None = None
         self._last = 0
         self._behind_since: float | None = None
+
+    def retune(self, rate: float) -> None:
+        """A new engine plays at this rate."""
+        self._rate, self._slack = rate, self._block / rate + SLACK_S
+        self._seen.clear()
+        self._offset = None
 
     def observe(self) -> float:
         """Reads both clocks; returns the wall time. To be called a few times a second."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _native
-from ..audiofile import Writer
+from ..audiofile import Take
 from .errors import CspaceError
 from .transfer import RING_S, Collector, Feeder, Threads
 
@@ -31,12 +31,13 @@ class FileDevice:
     engine : the engine to drive
     input : an audio file, or None for silence without end
     output : the file to write at the engine's rate, or None to drop the sound. It appears under its
-        name when the stream is closed. Latency is taken out, so that it lies on the input as a
-        render does
+        name when the stream is closed, however it ends. Latency is taken out, so that it lies on the
+        input as a render does, bit for bit: a file is not faded in or out
     block : frames per step of the clock
     loop : start over when the file ends
     tail_s : seconds to go on after the file ends
-    on_error : called from a thread of the device with what stopped it, such as a full disk
+    on_error : called from a thread of the device with what stopped it, such as a full disk; that
+        thread keeps it alive
 
     A file at another rate is resampled; a mono file goes to all channels of the engine.
     """
@@ -58,7 +59,7 @@ class FileDevice:
         self.block = block
         self._on_error = on_error
         self._threads = Threads(self._failed)
-        self._writer: Writer | None = None
+        self._take: Take | None = None
         self._lost: list[str] = []
         endless = self.input is None
         try:
@@ -69,7 +70,7 @@ class FileDevice:
         try:
             self._feeder = Feeder(engine, self._paced, self.input, self._threads.stop, loop=loop, tail=tail)
             if self.output is not None:
-                self._writer = Writer(
+                self._take = Take(
                     self.output,
                     round(engine.sample_rate),
                     engine.channels,
@@ -79,7 +80,9 @@ class FileDevice:
         except CspaceError:
             self._paced.stop()
             raise
-        self._collector = Collector(engine, self._paced, self._writer, self._threads.stop, self._all_played)
+        self._collector = Collector(
+            engine, self._paced, self._take, self._threads.stop, self._all_played, ends_with_take=True
+        )
 
     @property
     def name(self) -> str:
@@ -112,30 +115,46 @@ class FileDevice:
         """Blocks that started more than one block period late."""
         return self._paced.late_starts
 
+    @property
+    def news(self) -> list[str]:
+        """What people should know, such as a loop whose file is gone; grows while it plays."""
+        return [*self._feeder.news]
+
+    @property
+    def frames_lost(self) -> int:
+        """Frames that the output file has no room for."""
+        return 0 if self._take is None else self._take.frames_lost
+
     def start(self) -> None:
         """Queues the first second of input, then starts the clock."""
-        if self.input is not None or self._writer is not None:
-            self._threads.spawn(self._feeder.run, "cspace-reader")
+        if self.input is not None or self._take is not None:
+            source = "the reader of silence" if self.input is None else f"the reader of {self.input}"
+            self._threads.spawn(self._feeder.run, "cspace-reader", source)
             self._feeder.fed.wait(timeout=10.0)
-            self._threads.spawn(self._collector.run, "cspace-writer")
+            self._threads.spawn(self._collector.run, "cspace-writer", f"the writer of {self.output or 'nothing'}")
         self._paced.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits for the end of the file; True when all is written."""
         return self._collector.drained.wait(timeout_s)
 
+    def here(self) -> bool:
+        """Whether the calling thread is one of the device's own, which cannot close it."""
+        return self._threads.here()
+
     def close(self) -> None:
         """Stops, writes what was played, and gives the output file its name. Idempotent.
 
-        Raises FileError if the output file cannot be finished; there is none then.
+        Raises TakeError if the output file could not be written to its end; what was written is kept.
         """
         self._threads.stop.set()
         self._paced.stop()
         self._threads.join()
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.__exit__(None if self.error is None else CspaceError, None, None)
-            self._lost = [f"{self.output}: {words}" for words in writer.lost]
+        if self._take is not None:
+            try:
+                self._take.finish()
+            finally:
+                self._lost = [f"{self.output}: {words}" for words in self._take.lost]
 
     def _all_played(self) -> bool:
         return self._paced.finished and self._feeder.ended.is_set()

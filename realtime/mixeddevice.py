@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..audiofile import Writer
-from .errors import CspaceError
-from .portaudio import DeviceLost, DeviceStream
+from ..audiofile import Take
+from .devicestream import DeviceStream
+from .errors import CspaceError, DeviceLost
 from .transfer import NAP_S, RING_S, Collector, Feeder, Threads
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class MixedDevice:
         self._recorder: Recorder | None = None
         self._feeder: Feeder | None = None
         self._collector: Collector | None = None
-        self._writer: Writer | None = None
+        self._take: Take | None = None
         try:
             if self._file is not None and play:
                 self._player = engine.insert_player(0, RING_S)
@@ -88,11 +88,11 @@ class MixedDevice:
         )
         if self._recorder is not None and self._file is not None:
             try:
-                self._writer = Writer(self._file, round(engine.sample_rate), engine.channels)
+                self._take = Take(self._file, round(engine.sample_rate), engine.channels)
             except BaseException:
                 self._device.close()
                 raise
-            self._collector = Collector(engine, self._recorder, self._writer, self._threads.stop)
+            self._collector = Collector(engine, self._recorder, self._take, self._threads.stop)
 
     @property
     def name(self) -> str:
@@ -104,7 +104,7 @@ class MixedDevice:
 
     @property
     def error(self) -> CspaceError | None:
-        """What stopped the file, such as a full disk."""
+        """What stopped the file; a full disk does not stop the sound, see `news`."""
         return self._threads.error
 
     @property
@@ -121,22 +121,36 @@ class MixedDevice:
     def start(self) -> None:
         """Queues the first second of a file, then starts the device."""
         if self._feeder is not None:
-            self._threads.spawn(self._play_file, "cspace-reader")
+            self._threads.spawn(self._play_file, "cspace-reader", f"the reader of {self._file}")
             self._feeder.fed.wait(timeout=10.0)
         if self._collector is not None:
-            self._threads.spawn(self._collector.run, "cspace-writer")
+            self._threads.spawn(self._collector.run, "cspace-writer", f"the writer of {self._file}")
         self._device.start()
+
+    @property
+    def news(self) -> list[str]:
+        """What people should know, such as a full disk; grows while it plays."""
+        ends = (self._feeder, self._collector)
+        return [line for end in ends if end is not None for line in end.news]
+
+    @property
+    def frames_lost(self) -> int:
+        """Frames that the output file has no room for."""
+        return 0 if self._take is None else self._take.frames_lost
+
+    def here(self) -> bool:
+        """Whether the calling thread is one of the device's own, which cannot close it."""
+        return self._threads.here()
 
     def close(self) -> None:
         """Closes the device, writes what was recorded, and gives the file its name. Idempotent.
 
-        Raises FileError if the file cannot be finished; there is none then.
+        Raises TakeError if the file could not be written to its end; what was written is kept.
         """
         self._device.close()
         self._threads.join()
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.__exit__(None if self.error is None else CspaceError, None, None)
+        if self._take is not None:
+            self._take.finish()
 
     def _play_file(self) -> None:
         assert self._feeder is not None

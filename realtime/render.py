@@ -17,6 +17,7 @@ import soxr
 from numpy.typing import NDArray
 
 from ..audiofile import Reader, Writer
+from ..audiofile.parts import left_over
 from ..outputs import protected, settled
 from ..plugins._audio import RATES
 from ..plugins._params import to_native
@@ -121,6 +122,8 @@ def render(
         seconds=time.perf_counter() - began,
     )
     report.warnings = [*_warnings(report, reader), *(f"{writer.path}: {words}" for words in writer.lost), *faults]
+    if cut_off := left_over(target):
+        report.warnings.append(cut_off)
     if locked:
         report.warnings.append(f"{target}: was write-protected; it is replaced and keeps its mode")
     return report

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +19,12 @@ from ..audiofile import FORMATS
 from ..outputs import settled
 from ..plugins._audio import MAX_CHANNELS, check_rate
 from .chain import Chain
-from .errors import AudioError, CspaceError
+from .devicestream import DeviceStream
+from .errors import AudioError, CspaceError, DeviceError, DeviceLost, RateRefused
 from .filedevice import FileDevice
 from .mixeddevice import MixedDevice
-from .portaudio import DeviceError, DeviceLost, DeviceStream
+from .playing import Playing
+from .transfer import named
 
 if TYPE_CHECKING:
     from .._native import EngineStats
@@ -46,6 +49,8 @@ class StreamStats(TypedDict):
     stalls: int  # file device: blocks that waited for disk; nothing lost
     late_starts: int  # file device: blocks begun more than a block late
     lost: str  # why the device went away, else empty
+    news: list[str]  # what people should know: a full disk, a loop whose file is gone
+    frames_lost: int  # frames of the recording that the output file had no room for
 
 
 class Stream:
@@ -69,7 +74,13 @@ class Stream:
     block : frames per callback; None for the chain's wish, else 64
     channels : of input and output alike
     loop, tail_s : see FileDevice
-    on_lost : called once, from another thread, when a device goes away; see `reopen`
+    on_lost : called once, from another thread, when a device goes away; see `reopen`. An exception
+        of it ends the stream, and `wait` raises it as a StreamError
+    follow_rate : play at the device's rate where it refuses the stream's; `sample_rate` is then that
+
+    A device fades in over 10 ms at the start and out at the end; a recording and any other file holds
+    the sound without these fades. A stream that is dropped, or still open when the interpreter ends,
+    is closed, and its file completed. docs/recording.md lists every way to end.
     """
 
     def __init__(
@@ -84,6 +95,7 @@ class Stream:
         loop: bool = False,
         tail_s: float = 0.0,
         on_lost: Callable[[DeviceLost], None] | None = None,
+        follow_rate: bool = False,
     ):
         self.chain = chain
         self.lock = threading.RLock()  # held by whoever edits the chain: OSC, the panel, you
@@ -101,9 +113,10 @@ class Stream:
         self.lost: DeviceLost | None = None
         self._loop, self._tail_s = loop, tail_s
         self._on_lost = on_lost
-        self._engine: _native.Engine | None = None
-        self._link: Link | None = None
-        self._device: DeviceStream | FileDevice | MixedDevice | None = None
+        self._follow_rate = follow_rate
+        self._error: CspaceError | None = None  # of a callback
+        self._playing: Playing | None = None
+        self._let_go: weakref.finalize[..., Stream] | None = None
         self._ended = threading.Event()
         #: What is wrong with the input file, and what of it the output cannot hold; there once the stream is closed.
         self.warnings: list[str] = []
@@ -112,23 +125,44 @@ class Stream:
 
     def open(self) -> Stream:
         """Builds the engine, opens the devices and starts. Nothing stays open if that fails."""
-        if self._device is not None:
+        if self._playing is not None:
             return self
         with self.lock:
-            self.lost = None
-            self._ended.clear()
-            engine = _native.Engine(self.sample_rate, self.channels, self.block)
-            self._link = self.chain.attach(engine)
-            self._engine = engine
+            self.lost = self._error = None
+            self._ended = threading.Event()
             try:
-                self._device = self._make_device(engine, self._link)
-                self._device.start()
-            except BaseException:
-                self._release()
-                raise
+                self._start()
+            except RateRefused as e:
+                if not self._follow_rate:
+                    raise
+                self.sample_rate = check_rate(e.device_rate)
+                self._start()
         return self
 
-    def _make_device(self, engine: _native.Engine, link: Link) -> DeviceStream | FileDevice | MixedDevice:
+    def _start(self) -> None:
+        engine = _native.Engine(self.sample_rate, self.channels, self.block)
+        playing = Playing(self.chain, engine, self.chain.attach(engine))
+        try:
+            playing.device = self._make_device(playing)
+            playing.device.start()
+        except BaseException:
+            with contextlib.suppress(CspaceError):  # the first error is the one to tell
+                playing.close()
+            raise
+        self._playing = playing
+        self._let_go = weakref.finalize(self, playing.dropped)
+        self._let_go.atexit = False  # `playing` closes all at the interpreter's end
+
+    def _make_device(self, playing: Playing) -> DeviceStream | FileDevice | MixedDevice:
+        # The device's threads hold what they call, so none of it may hold the stream.
+        stream_of, ended = weakref.ref(self), self._ended
+
+        def on_lost(lost: DeviceLost) -> None:
+            stream = stream_of()
+            if stream is not None:
+                stream._device_lost(lost, ended)
+
+        engine, link = playing.engine, playing.link
         plays, records = is_device(self.output), is_device(self.input)
         if self.kind == "device" and not (plays and records):
             return MixedDevice(
@@ -140,8 +174,8 @@ class Stream:
                 block=self.block,
                 loop=self._loop,
                 tail_s=self._tail_s,
-                on_lost=self._device_lost,
-                on_end=self._ended.set,
+                on_lost=on_lost,
+                on_end=ended.set,
             )
         if self.kind == "device":
             return DeviceStream(
@@ -149,7 +183,7 @@ class Stream:
                 input=_device(self.input),
                 output=_device(self.output),
                 block=self.block,
-                on_lost=self._device_lost,
+                on_lost=on_lost,
             )
         return FileDevice(
             engine,
@@ -163,38 +197,43 @@ class Stream:
     def reopen(self) -> Stream:
         """After a loss: looks for the devices anew and plays on, from silence, with the chain as it is now.
 
-        A file as input starts over. Raises DeviceError while the devices are still missing; it may
-        be called again. Raises CspaceError for a recording, which the loss completed.
+        A file as input starts over. Raises DeviceError while the devices are still missing, and
+        RateRefused, which names both rates, where they are back at another one and the stream does
+        not follow; it may be called again. Raises CspaceError for a recording, which the loss completed.
         """
         self.close()
         if self.kind == "device" and is_file(self.output):
             raise CspaceError(f"{self.output}: holds what was recorded until the loss; record on into another file")
         if self.kind == "device":
-            from . import portaudio
+            from . import soundlibrary
 
-            portaudio.refresh()
+            soundlibrary.refresh()
         return self.open()
 
     def close(self) -> None:
-        """Stops, lets go of devices and chain, completes the output file. Idempotent.
+        """Fades out, stops, lets go of devices and chain, completes the output file. Idempotent.
 
-        Raises FileError if the output file could not be completed.
+        Raises TakeError if the output file could not be written to its end; what was written is kept.
+        A close that an exception interrupted (Ctrl-C) may be called again and goes on.
         """
         with self.lock:
-            self._release()
+            playing = self._playing
+            self._ended.set()
+            try:
+                if playing is not None:
+                    playing.close()
+            except CspaceError:
+                self._forget()
+                raise
+            self._forget()
 
-    def _release(self) -> None:
-        device, self._device = self._device, None
-        engine, self._engine = self._engine, None
-        self._link = None
-        self._ended.set()
-        try:
-            if device is not None:
-                device.close()
-                self.warnings = [] if isinstance(device, DeviceStream) else list(device.warnings)
-        finally:
-            if engine is not None:
-                self.chain.detach(engine)
+    def _forget(self) -> None:
+        device = self._device
+        self.warnings = [] if device is None or isinstance(device, DeviceStream) else list(device.warnings)
+        self._playing = None
+        if self._let_go is not None:
+            self._let_go.detach()
+            self._let_go = None
 
     def __enter__(self) -> Stream:
         return self.open()
@@ -206,27 +245,38 @@ class Stream:
         with contextlib.suppress(CspaceError):  # the first error is the one to tell
             self.close()
 
-    def _device_lost(self, lost: DeviceLost) -> None:
+    def _device_lost(self, lost: DeviceLost, ended: threading.Event) -> None:
         self.lost = lost
-        self._ended.set()
-        if self._on_lost is not None:
-            self._on_lost(lost)
+        try:
+            if self._on_lost is not None:
+                self._on_lost(lost)
+        except Exception as e:
+            self._error = named(e, "on_lost")
+        finally:
+            ended.set()
 
     # ---- watching it -------------------------------------------------------------------------
 
     @property
     def engine(self) -> _native.Engine:
         """The engine that plays. Raises CspaceError while the stream is closed."""
-        if self._engine is None:
-            raise CspaceError("the stream is not open; use `with Stream(...)` or stream.open()")
-        return self._engine
+        return self._open_playing().engine
 
     @property
     def link(self) -> Link:
         """Where the chain's slots are in the engine. Raises CspaceError while the stream is closed."""
-        if self._link is None:
+        return self._open_playing().link
+
+    def _open_playing(self) -> Playing:
+        if self._playing is None:
             raise CspaceError("the stream is not open; use `with Stream(...)` or stream.open()")
-        return self._link
+        return self._playing
+
+    @property
+    def _device(self) -> DeviceStream | FileDevice | MixedDevice | None:
+        device = None if self._playing is None else self._playing.device
+        assert device is None or isinstance(device, DeviceStream | FileDevice | MixedDevice)
+        return device
 
     @property
     def running(self) -> bool:
@@ -241,12 +291,20 @@ class Stream:
     @property
     def name(self) -> str:
         """The devices or files in words."""
-        return self._device.name if self._device is not None else "closed"
+        device = self._device
+        return device.name if device is not None else "closed"
+
+    @property
+    def news(self) -> list[str]:
+        """What people should know and the sound survived: a full disk, a loop whose file is gone."""
+        device = self._device
+        return device.news if isinstance(device, FileDevice | MixedDevice) else []
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits for the end of the file, or for the loss of the device, or for `close`.
 
-        Returns False on time-out. Raises DeviceLost, or the FileError that stopped the stream.
+        Returns False on time-out. Raises DeviceLost, or the error that ended the stream: a TakeError,
+        FileError or StreamError. A recording from a device plays on when its file cannot: see `news`.
         """
         device = self._device
         if isinstance(device, FileDevice):
@@ -257,6 +315,8 @@ class Stream:
         done = self._ended.wait(timeout_s)
         if isinstance(device, MixedDevice) and device.error is not None:
             raise device.error
+        if self._error is not None:
+            raise self._error
         if self.lost is not None:
             raise self.lost
         return done
@@ -280,6 +340,8 @@ class Stream:
             stalls=paced.stalls if paced else 0,
             late_starts=paced.late_starts if paced else 0,
             lost=str(self.lost) if self.lost else "",
+            news=[] if isinstance(device, DeviceStream) or device is None else device.news,
+            frames_lost=0 if isinstance(device, DeviceStream) or device is None else device.frames_lost,
         )
 
 

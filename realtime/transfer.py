@@ -5,6 +5,7 @@ Thread: control creates them; each runs on a thread of its own.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ..audiofile import About, Reader, Writer
-from .errors import AudioError, CspaceError
+from ..audiofile import About, Reader, Take
+from .errors import AudioError, CspaceError, FileError, StreamError
 
 if TYPE_CHECKING:
     from .._native import Engine
@@ -25,6 +26,7 @@ PIECE = 4096  # frames in hand at once
 RING_S = 10.0
 AHEAD_S = 1.0  # input queued before the sound starts
 NAP_S = 0.005
+JOIN_S = 10.0  # a disk may stand still for that long
 
 
 class Sink(Protocol):
@@ -58,27 +60,45 @@ class Threads:
         self._on_error = on_error
         self._threads: list[threading.Thread] = []
 
-    def spawn(self, work: Callable[[], None], name: str) -> None:
-        """Starts `work`; an error of ours stops the others."""
+    def spawn(self, work: Callable[[], None], name: str, what: str) -> None:
+        """Starts `work`, `what` in messages; any exception of it ends the stream with that error."""
 
         def guarded() -> None:
             try:
                 work()
-            except CspaceError as e:
-                self.error = self.error or e
-                self.stop.set()
-                self._on_error(e)
+            except BaseException as e:
+                self.fail(e, what)
 
         thread = threading.Thread(target=guarded, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
+    def fail(self, error: BaseException, what: str) -> None:
+        """Ends the stream with this error; the first one is told."""
+        told = named(error, what)
+        self.error = self.error or told
+        self.stop.set()
+        self._on_error(told)
+
+    def here(self) -> bool:
+        """Whether the calling thread is one of these."""
+        return threading.current_thread() in self._threads
+
     def join(self) -> None:
         """Stops and waits for all."""
         self.stop.set()
         for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(timeout=10.0)
+            if thread is not threading.current_thread() and thread.is_alive():
+                thread.join(timeout=JOIN_S)
+
+
+def named(error: BaseException, what: str) -> CspaceError:
+    """An error of ours as it is; any other as a StreamError that names it and where it happened."""
+    if isinstance(error, CspaceError):
+        return error
+    told = StreamError(f"{what} ended by {type(error).__name__}: {error}".rstrip(": "))
+    told.__cause__ = error
+    return told
 
 
 class Feeder:
@@ -97,6 +117,7 @@ class Feeder:
         self._engine, self._sink, self._path, self._stop = engine, sink, path, stop
         self._loop, self._tail = loop, tail
         self._frames = 0
+        self.news: list[str] = []  # what people should know, such as a loop whose file is gone
         #: What is wrong with the file, in words; complete when it was played to its end.
         self.warnings: list[str] = []
         #: What it holds besides its sound.
@@ -142,18 +163,92 @@ class Feeder:
     def _blocks(self) -> Iterator[NDArray[np.float32]]:
         """The input at the engine's rate and channels: float32 [shape=(channels, n)]."""
         channels = self._engine.channels
-        if self._path is None:
-            while True:
-                yield np.zeros((channels, PIECE), np.float32)
+        if self._path is not None:
+            with contextlib.closing(_Rounds(self._path, self._engine.sample_rate, self._told)) as rounds:
+                while not self._stop.is_set():
+                    empty = True
+                    for x in rounds.one():
+                        empty = empty and len(x) == 0
+                        yield np.ascontiguousarray(_spread(x, channels).T)
+                    self.warnings = rounds.warnings
+                    if not self._loop or (empty and not rounds.lost):
+                        return
+                    if rounds.lost:
+                        break
         while True:
-            with Reader(self._path) as reader:
-                empty = True
-                for x in _at_rate(reader, self._engine.sample_rate):
-                    empty = empty and len(x) == 0
-                    yield np.ascontiguousarray(_spread(x, channels).T)
-                self.warnings = [f"{reader.path}: {words}" for words in reader.warnings]
-            if empty or not self._loop:
-                return
+            yield np.zeros((channels, PIECE), np.float32)
+
+    def _told(self, news: str) -> None:
+        if news not in self.news:
+            self.news.append(news)
+
+
+class _Rounds:
+    """A file read again and again from one open descriptor: it may be deleted or replaced meanwhile.
+
+    A file that was replaced is taken from the next round on. `lost` says that no further round can be
+    read, which is told; the first one raises instead.
+    """
+
+    def __init__(self, path: Path, rate: float, tell: Callable[[str], None]):
+        self.lost = False
+        self.warnings: list[str] = []
+        self._path, self._rate, self._tell = path, rate, tell
+        self._reader = Reader(path)
+        self._stamp = _stamp(path)
+        self._done = 0
+        self._missing = False
+
+    def one(self) -> Iterator[NDArray[np.float32]]:
+        """One round: blocks (n, channels)."""
+        read = 0
+        try:
+            if self._done:
+                self._rewind()
+            for x in _at_rate(self._reader, self._rate):
+                read += len(x)
+                yield x
+        except FileError as e:
+            if not self._done:
+                raise
+            self._give_up(str(e))
+        self.warnings = [f"{self._reader.path}: {words}" for words in self._reader.warnings]
+        if self._done and not read and not self.lost:
+            self._give_up(f"{self._path}: is empty now")
+        self._done += 1
+
+    def _give_up(self, why: str) -> None:
+        self.lost = True
+        self._tell(f"{why}; the loop ends, and silence plays on")
+
+    def _rewind(self) -> None:
+        stamp = _stamp(self._path)
+        if stamp is None and not self._missing:
+            self._missing = True
+            self._tell(f"{self._path}: is gone; the loop plays on from what is still open")
+        elif stamp is not None and stamp != self._stamp:
+            self._stamp, self._missing = stamp, False
+            with contextlib.suppress(FileError):  # half written: the old one plays on
+                newer = Reader(self._path)
+                if newer.channels == self._reader.channels and newer.frames != 0:
+                    self._reader.close()
+                    self._reader = newer
+                    return
+                newer.close()
+        self._reader.seek(0)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._reader.close()
+
+
+def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+    """What changes when a file is replaced; None if it is gone."""
+    try:
+        s = path.stat()
+    except OSError:
+        return None
+    return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns
 
 
 class Collector:
@@ -161,20 +256,25 @@ class Collector:
 
     Parameters
     ----------
-    writer : None throws the sound away
+    take : None throws the sound away
     finished : whether the source will give no more; asked before it is emptied
+    ends_with_take : a take that cannot be written on ends the stream; else the sound plays on
     """
 
     def __init__(
         self,
         engine: Engine,
         source: Source,
-        writer: Writer | None,
+        take: Take | None,
         stop: threading.Event,
         finished: Callable[[], bool] = lambda: False,
+        *,
+        ends_with_take: bool = False,
     ):
         self.drained = threading.Event()
-        self._source, self._writer, self._stop, self._finished = source, writer, stop, finished
+        self.news: list[str] = []  # what people should know, such as a full disk
+        self._ends_with_take = ends_with_take
+        self._source, self._take, self._stop, self._finished = source, take, stop, finished
         self._skip = int(engine.latency_samples)
 
     def run(self) -> None:
@@ -185,8 +285,8 @@ class Collector:
             done = self._finished()
             y = self._source.drain(PIECE)
             if y.shape[1]:
-                if self._writer is not None and skip < y.shape[1]:
-                    self._writer.write(np.ascontiguousarray(y[:, skip:].T))
+                if self._take is not None and skip < y.shape[1]:
+                    self._write(self._take, np.ascontiguousarray(y[:, skip:].T))
                 skip = max(0, skip - y.shape[1])
                 continue
             if self._stop.is_set():
@@ -198,6 +298,14 @@ class Collector:
                 self.drained.set()
                 return
             time.sleep(NAP_S)
+
+    def _write(self, take: Take, x: NDArray[np.float32]) -> None:
+        well = take.error is None
+        take.write(x)
+        if well and take.error is not None:
+            if self._ends_with_take:
+                raise take.error
+            self.news.append(str(take.error))
 
 
 def _spread(x: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

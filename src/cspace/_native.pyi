@@ -447,6 +447,12 @@ class Engine:
     def attach(self) -> tuple[int, int]:
         """(address of the PaStreamCallback, address of its userdata); the device owns the audio side until detach()."""
 
+    def fade_out(self, patience_s: float) -> bool:
+        """Fades what the attached device plays to silence within 10 ms; False if it asks for no more blocks.
+
+        Waits for the device, at most `patience_s` (0 to 10 s), without the GIL. The next `attach` fades in.
+        """
+
     def detach(self) -> None:
         """To call after the stream is closed."""
 

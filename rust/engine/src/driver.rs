@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, Weak};
 use std::time::Duration;
 
+use crate::gate::Gate;
 use crate::shared::count;
 use crate::{AudioEngine, Controller};
 
@@ -15,13 +16,21 @@ use crate::{AudioEngine, Controller};
 pub struct Driver {
     engine: AudioEngine,
     planar: Vec<f32>,
+    gate: Gate,
 }
 
 impl Driver {
     pub(crate) fn new(engine: AudioEngine) -> Self {
         let config = engine.config();
         let planar = vec![0.0; config.channels * config.max_block];
-        Self { engine, planar }
+        let gate = Gate::new(config.fade_samples());
+        Self { engine, planar, gate }
+    }
+
+    /// A device takes over: its sound will fade in. Thread: control, before the device starts.
+    pub fn shut_gate(&mut self) {
+        self.gate.shut();
+        self.engine.shared().gate.open();
     }
 
     /// The engine inside.
@@ -117,10 +126,14 @@ pub unsafe extern "C" fn pa_callback(
     // C is undefined.
     let run = || driver.interleaved(input, output.as_deref_mut(), frames as usize);
     if catch_unwind(AssertUnwindSafe(run)).is_err() {
-        if let Some(output) = output {
+        if let Some(output) = &mut output {
             output.fill(0.0);
         }
         driver.engine.shared().panics.fetch_add(1, Relaxed);
+    }
+    if let Some(output) = output {
+        let channels = driver.engine.config().channels;
+        driver.gate.pass(output, channels, &driver.engine.shared().gate);
     }
     PA_CONTINUE
 }

@@ -19,6 +19,7 @@ mod denormal;
 pub mod driver;
 mod edit;
 mod fileport;
+mod gate;
 pub mod hosted;
 pub mod paced;
 mod remote;
@@ -34,6 +35,7 @@ pub use denormal::{FlushDenormals, KeepFloatMode};
 pub use driver::Driver;
 pub use edit::{EditError, SlotInfo};
 pub use fileport::{PlayerEnd, RecorderEnd};
+pub use gate::GateSwitch;
 pub use remote::{Remote, WorkerEnd};
 pub use shared::Shared;
 pub use stats::{SlotStats, Snapshot, TimeStats};
@@ -47,7 +49,7 @@ pub const MAX_TAPS_PER_SLOT: usize = 8;
 pub const COMMAND_CAPACITY: usize = 4096;
 /// Timed parameter events that can wait for their sample.
 pub const PENDING_CAPACITY: usize = 1024;
-/// Length of the cross-fade of an edit.
+/// Length of the cross-fade of an edit, and of a device's fade at its start and its end.
 pub const FADE_MS: f64 = 10.0;
 
 /// What an engine is made for.

@@ -90,7 +90,10 @@ impl Paced {
     pub fn stop(&mut self) -> Option<Driver> {
         self.flags.stop.store(true, Ordering::Release);
         match self.thread.take() {
-            Some(thread) => thread.join().ok(),
+            Some(thread) => {
+                thread.thread().unpark();
+                thread.join().ok()
+            }
             None => self.idle.take().map(|l| l.driver),
         }
     }
@@ -108,6 +111,13 @@ impl Paced {
     /// Blocks that started more than a block late.
     pub fn late_starts(&self) -> u64 {
         self.flags.late_starts.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Paced {
+    /// A clock that nobody holds any more would play for ever, out of reach.
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -161,7 +171,7 @@ impl Loop {
             due += period;
             let now = Instant::now();
             match due.checked_duration_since(now) {
-                Some(wait) => std::thread::sleep(wait),
+                Some(wait) => self.nap(wait),
                 None if now - due > period => {
                     count(&self.flags.late_starts);
                     due = now; // keep the pace from here; catching up would be a burst
@@ -171,5 +181,16 @@ impl Loop {
         }
         self.flags.finished.store(true, Ordering::Release);
         self.driver
+    }
+
+    /// Sleeps, but not beyond the wish to stop: a block may be seconds long.
+    fn nap(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        while !self.flags.stop.load(Ordering::Acquire) {
+            match until.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => std::thread::park_timeout(left),
+                _ => return,
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@
 use cspace_dsp::Block;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use crate::gate::GateSwitch;
+
 /// Written by the audio thread, read by anyone; every field on its own, so Relaxed is enough.
 #[derive(Debug)]
 pub struct Shared {
@@ -22,6 +24,8 @@ pub struct Shared {
     pub dropped_records: AtomicU64,
     /// Panics caught.
     pub panics: AtomicU64,
+    /// Fades a device's sound out before it is closed.
+    pub gate: GateSwitch,
     pub(crate) meters: Vec<Meter>,
 }
 
@@ -68,6 +72,7 @@ impl Shared {
             dropped_events: AtomicU64::new(0),
             dropped_records: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            gate: GateSwitch::default(),
             meters: (0..channels).map(|_| Meter::default()).collect(),
         }
     }

@@ -109,3 +109,53 @@ fn null_device_runs_until_stopped() {
     assert!(paced.stop().is_some());
     assert!(control.stats().blocks > 10);
 }
+
+#[test]
+fn a_dropped_paced_stream_stops_though_its_block_is_seconds_long() {
+    let (driver, mut control) = engine(2, 64);
+    let mut paced = Paced::new(driver, 65_536, 1.0, true); // 1.4 s a block
+    paced.start().unwrap();
+    let began = Instant::now();
+    while control.stats().sample_time == 0 && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let started = control.stats().sample_time;
+    assert!(started > 0);
+    drop(paced); // joins the thread: it cannot run on after this line
+    let at = control.stats().sample_time;
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(control.stats().sample_time, at);
+    assert!(at <= started + 65_536, "it slept its block out");
+}
+
+#[test]
+fn a_device_fades_in_and_out_and_is_untouched_between() {
+    let (mut driver, control) = engine(2, 64);
+    driver.shut_gate();
+    let x = vec![0.5f32; 2 * 2_400];
+    let mut play = |frames: usize| {
+        let mut out = vec![9.0f32; 2 * frames];
+        // SAFETY: buffers of `frames` stereo frames and an exclusive driver.
+        unsafe {
+            pa_callback(
+                x.as_ptr().cast(),
+                out.as_mut_ptr().cast(),
+                frames as u64,
+                std::ptr::null(),
+                0,
+                (&raw mut driver).cast(),
+            )
+        };
+        out
+    };
+    let fade = 480; // 10 ms
+    let begin = play(2_400);
+    assert!(!control.shared().gate.fade_out(Duration::ZERO), "no block was asked for since");
+    let end = play(2_400);
+    assert!(control.shared().gate.fade_out(Duration::ZERO));
+    let left: Vec<f32> = begin.iter().chain(&end).step_by(2).copied().collect();
+    assert!(left[0] <= 0.5 / fade as f32);
+    assert!(left.windows(2).all(|w| (w[1] - w[0]).abs() <= 1.001 * 0.5 / fade as f32));
+    assert!(left[fade..2_400].iter().all(|&v| v == 0.5));
+    assert!(left[2_400 + fade..].iter().all(|&v| v == 0.0));
+}

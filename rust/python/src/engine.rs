@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::arrays;
 use crate::errors::{edit, lock};
@@ -373,10 +374,17 @@ impl Engine {
 
     fn attach(&self, py: Python<'_>) -> PyResult<(usize, usize)> {
         py.detach(|| {
-            let raw = Box::into_raw(self.lend()?);
+            let mut driver = self.lend()?;
+            driver.shut_gate();
+            let raw = Box::into_raw(driver);
             *lock(&self.audio) = Audio::Device(raw);
             Ok((driver::pa_callback as *const () as usize, raw as usize))
         })
+    }
+
+    fn fade_out(&self, py: Python<'_>, patience_s: f64) -> bool {
+        let shared = lock(&self.control).shared().clone();
+        py.detach(|| shared.gate.fade_out(Duration::from_secs_f64(patience_s.clamp(0.0, 10.0))))
     }
 
     fn detach(&self, py: Python<'_>) {

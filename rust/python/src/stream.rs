@@ -19,6 +19,16 @@ pub struct PacedStream {
     paced: Mutex<Paced>,
 }
 
+impl Drop for PacedStream {
+    /// Stops the clock, and the engine has its audio half again. The audio thread never wants the
+    /// GIL, so that joining it here cannot lock up; it ends within the block it is at.
+    fn drop(&mut self) {
+        if let Some(driver) = lock(&self.paced).stop() {
+            self.engine.get().give_back(Box::new(driver));
+        }
+    }
+}
+
 #[pymethods]
 impl PacedStream {
     #[new]

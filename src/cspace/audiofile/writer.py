@@ -19,6 +19,7 @@ from ..plugins._errors import FileError
 from .about import About
 from .carry import Carrier
 from .formats import choose_format, reason
+from .parts import claim
 
 _BYTES = {
     "PCM_S8": 1,
@@ -55,6 +56,8 @@ class Writer:
     about : what the source holds besides its sound (`Reader.about`), to be kept; `lost` says what cannot be
     """
 
+    _fate = "; the unfinished file is removed"
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -67,6 +70,7 @@ class Writer:
         about: About | None = None,
     ):
         self.path = Path(path)
+        self.sample_rate = int(sample_rate)
         self.channels = channels
         self.frames_written = 0
         self.clipped_samples = 0
@@ -90,6 +94,7 @@ class Writer:
             self._fd, self._part = new_part(self._target)
         except OSError as e:
             raise FileError(f"{self.path}: {why_not(e, self.path)}") from None
+        claim(self._fd)  # nobody recovers it while this process lives
         try:
             self._file = sf.SoundFile(
                 self._fd, "w", int(sample_rate), channels, self.subtype, format=self.format, closefd=False
@@ -117,7 +122,7 @@ class Writer:
         try:
             self._file.write(x)
         except (sf.LibsndfileError, OSError, AssertionError, RuntimeError) as e:
-            raise FileError(f"{self.path}: cannot be written: {self._why(e)}; the unfinished file is removed") from None
+            raise FileError(f"{self.path}: cannot be written: {self._why(e)}{self._fate}") from None
         self.frames_written += len(x)
 
     @property
@@ -149,7 +154,7 @@ class Writer:
         except (sf.LibsndfileError, OSError, RuntimeError) as e:
             why = self._why(e)
             self._discard()
-            raise FileError(f"{self.path}: cannot be finished: {why}; the unfinished file is removed") from None
+            raise FileError(f"{self.path}: cannot be finished: {why}{self._fate}") from None
 
     def _discard(self) -> None:
         if self._file is not None and not self._file.closed:

@@ -1,6 +1,6 @@
 """The `cspace` command. Errors a user can mend are one line, without a traceback.
 
-Exit codes: 0 done, 1 it failed while running, 2 something asked for is wrong.
+Exit codes: 0 done, 1 it failed while running, 2 something asked for is wrong, 128 + n stopped by signal n.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from ..offline.phase0.cli import app as phase0_app
 from ..offline.train_cli import app as train_app
 from ..terminal import prepare_streams
 from .live import live
+from .recover import recover
 from .render import render
 from .show import bench, devices, plugins
+from .signals import listening
 
 app = typer.Typer(
     name="cspace",
@@ -35,7 +37,7 @@ app = typer.Typer(
     help="Real-time host for physically grounded and neural audio.",
 )
 
-for _command in (live, render, devices, plugins, bench):
+for _command in (live, render, recover, devices, plugins, bench):
     app.command()(_command)
 
 app.add_typer(lab_app)
@@ -70,7 +72,9 @@ def _root(
 def main() -> NoReturn:
     """Run the command line, and leave with its code. No traceback is shown, whatever happens."""
     prepare_streams()
-    sys.exit(_run())
+    with listening():
+        code = _run()
+    sys.exit(code)
 
 
 def _run() -> int:

@@ -6,18 +6,20 @@ import contextlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..clioutputs import PORT
-from ..clitools import clear_errors, note, out, say
+from ..clitools import clear_errors, complain, note, out, say
 from .common import ChainFile, chain_of
+from .signals import Request, listening
+from .watch import Watch, tell
 
 if TYPE_CHECKING:
-    from ..realtime import Chain, Stream
+    from ..realtime import Chain
+    from ..realtime.errors import CspaceError
     from ..realtime.ksomlive import MapPlayer
-    from ..realtime.osc import OscHandler
 
 
 @clear_errors
@@ -31,6 +33,9 @@ def live(
     ] = None,
     block: Annotated[int | None, typer.Option(help="Frames per block; by default the chain's wish, else 64.")] = None,
     sample_rate: Annotated[float | None, typer.Option(help="Hz; by default the chain's wish, else 48000.")] = None,
+    follow_rate: Annotated[
+        bool, typer.Option("--follow-rate", help="Play at the device's rate where it refuses the other.")
+    ] = False,
     channels: Annotated[int, typer.Option(help="Channels in and out.")] = 2,
     osc_port: Annotated[int, typer.Option(help="UDP port for OSC; 0 takes any free one.")] = 9000,
     osc_host: Annotated[str, typer.Option(help="Where OSC listens; 127.0.0.1 keeps other machines out.")] = "127.0.0.1",
@@ -46,6 +51,11 @@ def live(
     ] = False,
 ) -> None:
     """Plays a chain live, controlled by OSC. Devices and files go together in any way.
+
+    Ctrl-C ends it, as do SIGTERM, SIGHUP, SIGQUIT and a closed terminal: the sound fades out, and a
+    recording is complete up to the last block. Exit code 0 for an end that was asked for (Ctrl-C, --seconds,
+    the end of the file), 128 + the signal's number for other signals, 1 for a device or disk that failed;
+    docs/recording.md lists them all. `cspace recover` saves the recording of a killed process.
 
     Examples
     --------
@@ -63,47 +73,111 @@ def live(
 
         oscsend localhost 9000 /chain/eq/low_gain_db f 3
     """
-    from ipaddress import ip_address
-
-    from ..realtime import Stream
-    from ..realtime.clock import Clock
-    from ..realtime.control import Control
-    from ..realtime.osc import OscHandler, OscServer
-    from ..realtime.oscquery import OscQueryServer
-    from ..realtime.stream import is_file
-
     if entrained and ksom is None:
         from ..plugins import ParameterError
 
         raise ParameterError('--entrained needs --ksom MODEL; a Kuramoto of a chain file has mode = "entrained"')
     plays, walker = (chain_of(chain), None) if ksom is None else _with_map(chain, ksom, entrained=entrained)
-    with contextlib.ExitStack() as stack:
-        source, target, again = _ports(input, output, loop, stack)
-        stream = Stream(
-            plays, input=source, output=target, sample_rate=sample_rate, block=block, channels=channels, loop=again
+    with listening() as request:
+        done = _play(
+            request,
+            plays,
+            walker,
+            input=input,
+            output=output,
+            loop=loop,
+            settings={"sample_rate": sample_rate, "block": block, "channels": channels, "follow_rate": follow_rate},
+            presets=presets,
+            osc=(osc_host, osc_port),
+            seconds=seconds,
+            view=not no_view and out.is_terminal,
         )
-        control = Control(plays, lambda: stream.engine, presets=presets, lock=stream.lock)
-        clock = Clock(lambda: stream.engine.sample_time, stream.sample_rate, stream.block)
-        handler = OscHandler(control, clock)
-        server = OscServer(handler, osc_port, osc_host)
-        stack.callback(server.close)  # if the stream does not open
-        stack.enter_context(stream)
-        stack.enter_context(server)
-        query = stack.enter_context(OscQueryServer(handler, server.port, host=osc_host, osc_ip=server.address))
-        if not ip_address(server.address).is_loopback:
-            note(
-                f"OSC on {server.address} is open to the network: whoever reaches this machine can move the chain, and "
-                "load and save presets; see docs/security.md"
-            )
-        if walker is not None:
-            stack.enter_context(walker(control, lambda: stream.engine.sample_time, stream.sample_rate))
-        address = f"{server.host}:{server.port}"
-        say(f"{stream.name}: OSC on {address}, OSCQuery on {query.url}")
-        _watch(stream, handler, address, seconds, view=not no_view and out.is_terminal)
-    for line in stream.warnings:
-        note(line)
-    if is_file(target):
-        say(f"written: {target}")
+    raise typer.Exit(done)
+
+
+def _play(
+    request: Request,
+    plays: Chain,
+    walker: Callable[..., MapPlayer] | None,
+    *,
+    input: str | None,
+    output: str | None,
+    loop: bool,
+    settings: dict[str, Any],
+    presets: Path,
+    osc: tuple[str, int],
+    seconds: float | None,
+    view: bool,
+) -> int:
+    """Until it ends; returns the exit code. What can fail while it closes is told after all is closed."""
+    from ipaddress import ip_address
+
+    from ..audiofile.parts import left_over
+    from ..realtime import Stream
+    from ..realtime.clock import Clock
+    from ..realtime.control import Control
+    from ..realtime.errors import CspaceError
+    from ..realtime.osc import OscHandler, OscServer
+    from ..realtime.oscquery import OscQueryServer
+    from ..realtime.stream import is_file
+    from ..realtime.transfer import named
+
+    failed: CspaceError | None = None
+    watch: Watch | None = None
+    with request.in_order():
+        try:
+            with contextlib.ExitStack() as stack:
+                source, target, again = _ports(input, output, loop, stack)
+                if target is not None and is_file(target) and (cut_off := left_over(target)):
+                    tell(cut_off)
+                stream = Stream(plays, input=source, output=target, loop=again, **settings)
+                control = Control(plays, lambda: stream.engine, presets=presets, lock=stream.lock)
+                clock = Clock(lambda: stream.engine.sample_time, stream.sample_rate, stream.block)
+                handler = OscHandler(control, clock)
+                server = OscServer(handler, osc[1], osc[0])
+                stack.callback(server.close)  # if the stream does not open
+                stack.enter_context(stream)
+                clock.retune(stream.sample_rate)
+                stack.enter_context(server)
+                query = stack.enter_context(OscQueryServer(handler, server.port, host=osc[0], osc_ip=server.address))
+                if not ip_address(server.address).is_loopback:
+                    tell(
+                        f"OSC on {server.address} is open to the network: whoever reaches this machine can move the "
+                        "chain, and load and save presets; see docs/security.md"
+                    )
+                if walker is not None:
+                    stack.enter_context(walker(control, lambda: stream.engine.sample_time, stream.sample_rate))
+                address = f"{server.host}:{server.port}"
+                tell(f"{stream.name}: OSC on {address}, OSCQuery on {query.url}", say)
+                back = lambda: clock.retune(stream.sample_rate)  # noqa: E731
+                watch = Watch(stream, handler, address, request, seconds, view, back)
+                watch.run()
+        except CspaceError as e:
+            if watch is None:
+                raise  # nothing has played yet
+            failed = e
+        except Exception as e:
+            if watch is None:
+                raise
+            failed = named(e, "the stream")
+        failed = failed or (None if watch is None else watch.failed)
+        for line in stream.warnings:
+            tell(line)
+        return _ended(request, target if is_file(target) else None, failed)
+
+
+def _ended(request: Request, target: str | None, failed: CspaceError | None) -> int:
+    """Says how it ended, after everything is closed; the exit code."""
+    from ..audiofile import TakeError
+
+    if target is not None and not isinstance(failed, TakeError):
+        tell(f"written: {target}", say)
+    if failed is not None:
+        tell(str(failed), complain)
+        return 1
+    if request.exit_code and request.by is not None:
+        tell(f"stopped by {request.by.name}")
+    return request.exit_code
 
 
 def _with_map(chain: Path | None, model: Path, *, entrained: bool) -> tuple[Chain, Callable[..., MapPlayer]]:
@@ -158,57 +232,3 @@ def _clip_file(stack: contextlib.ExitStack) -> Path:
     with Writer(path, 48_000, 2) as writer:
         writer.write(np.ascontiguousarray(clip().T))
     return path
-
-
-def _watch(stream: Stream, osc: OscHandler, address: str, seconds: float | None, *, view: bool) -> None:
-    """Until the end of the file, the time, Ctrl-C, or the loss of the device."""
-    import time
-
-    from rich.live import Live
-
-    from ..realtime import DeviceLost
-    from ..realtime.stream import is_file
-    from ..realtime.view import OrderParameter, render_view, summary
-
-    order = OrderParameter(stream)
-    ends = None if seconds is None else time.monotonic() + seconds
-    picture = Live(console=out, refresh_per_second=12, transient=True, redirect_stderr=False) if view else None
-    stats = stream.stats()
-    try:
-        with picture or contextlib.nullcontext():
-            while ends is None or time.monotonic() < ends:
-                wait = 0.1 if ends is None else min(0.1, max(0.0, ends - time.monotonic()))
-                try:
-                    if stream.wait(wait):
-                        break
-                except DeviceLost as e:
-                    note(str(e))
-                    if is_file(stream.output):
-                        break  # another take would replace this one
-                    _come_back(stream, ends)
-                    continue
-                stats = stream.stats()
-                if picture is not None:
-                    picture.update(render_view(stream, stats, order.read(), osc, address))
-    except KeyboardInterrupt:
-        pass
-    if stream.running or stream.finished:
-        stats = stream.stats()
-    say(summary(stream, stats, osc))
-
-
-def _come_back(stream: Stream, ends: float | None) -> None:
-    """Reopens a lost device as soon as it is there again."""
-    import time
-
-    from ..realtime import DeviceError
-
-    note("waiting for it; Ctrl-C stops")
-    while ends is None or time.monotonic() < ends:
-        time.sleep(1.0)
-        try:
-            stream.reopen()
-        except DeviceError:
-            continue
-        note("it is back")
-        return
