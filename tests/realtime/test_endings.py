@@ -159,6 +159,8 @@ PROGRAMS: dict[str, tuple[str, int]] = {
         0,
     ),
     "reader that dies of any exception": (
+        "import numpy, soundfile\n"  # more than what is read ahead before the sound starts
+        "soundfile.write('in.wav', numpy.full((144_000, 2), 0.125, 'f4'), 48_000, subtype='FLOAT')\n"
         "from cspace.audiofile import Reader\n"
         "from cspace.realtime.errors import StreamError\n"
         "def broken(self, frame): time.sleep(0.6); raise ZeroDivisionError('in the reader')\n"
@@ -172,10 +174,9 @@ PROGRAMS: dict[str, tuple[str, int]] = {
     "writer that dies of any exception": (
         "from cspace.audiofile import Take\n"
         "from cspace.realtime.errors import StreamError\n"
-        "write, calls = Take.write, []\n"
+        "write = Take.write\n"
         "def broken(self, x):\n"
-        "    calls.append(1)\n"
-        "    if len(calls) > 8: raise MemoryError('in the writer')\n"
+        "    if self.frames_written > 12_000: raise MemoryError('in the writer')\n"
         "    write(self, x)\n"
         "Take.write = broken\n"
         "stream.open()\n"
