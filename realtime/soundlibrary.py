@@ -115,9 +115,7 @@ def sounddevice() -> Any:
     # PortAudio asks JACK for its devices, and libjack would start a server of its own for that.
     os.environ.setdefault("JACK_NO_START_SERVER", "1")
     with lock:
-        sd = sys.modules.get("sounddevice")
-        if sd is None:
-            sd = _import()
+        sd: Any = sys.modules.get("sounddevice") or _import()
         if not getattr(sd, "_cspace_exit", False):
             atexit.unregister(sd._exit_handler)  # it ends PortAudio without asking whether that is safe
             atexit.register(leave)

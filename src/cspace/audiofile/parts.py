@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import soundfile as sf
 
@@ -22,10 +24,7 @@ from ..plugins._errors import FileError
 from .formats import FORMATS, reason
 from .mend import mend
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 _QUIET_S = 60.0  # where no lock can be had: a part nobody has written to for this long is left over
