@@ -95,6 +95,7 @@ def build(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise FileError(f"{target}: {why_not(e, target)}") from None
+    _check_own(target)  # nothing is put into a folder that is no index's
     with _alone(target):
         writer = _Writer(target, _start(root, target, spec))
         kept = keep(root, look, found, writer, report)
@@ -115,12 +116,22 @@ def frames_of(
         yield spec.compress(bank.energies(x)), len(x)
 
 
+def _check_own(target: Path) -> None:
+    """FileError for a folder that holds something else."""
+    try:
+        if not (target / MANIFEST).exists() and any(not p.name.startswith(".") for p in target.iterdir()):
+            raise FileError(f"{target}: is not empty and holds no index; name a new folder")
+    except OSError as e:
+        if isinstance(e, FileError):
+            raise
+        raise FileError(f"{target}: {why_not(e, target)}") from None
+
+
 def _start(root: Path, target: Path, spec: IndexSpec | None) -> Manifest:
     """The manifest to go on from; a new one if there is none."""
     relative, relative_bytes = as_text(os.path.relpath(root.resolve(), target.resolve()))
     if not (target / MANIFEST).exists():
-        if any(not p.name.startswith(".") for p in target.iterdir()):
-            raise FileError(f"{target}: is not empty and holds no index; name a new folder")
+        _check_own(target)
         (spec or IndexSpec()).check()
         manifest = Manifest(root=relative, root_bytes=relative_bytes, spec=spec or IndexSpec())
         write_manifest(target, manifest)  # from here on the folder is known as an index
