@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 from ._base import NativePlugin
-from ._errors import AudioError, CspaceError, MissingExtraError, ParameterError
+from ._errors import AudioError, CspaceError, CspaceWarning, MissingExtraError, ParameterError
 from ._hosted import HostedPlugin
 from .adaptive_eq import AdaptiveEq
 from .codec import Codec
@@ -28,6 +28,7 @@ __all__ = [
     "CSpace",
     "Codec",
     "CspaceError",
+    "CspaceWarning",
     "Eq",
     "Esn",
     "Gain",

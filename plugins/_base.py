@@ -7,22 +7,20 @@ once, in Rust. Thread: control, for everything here.
 
 from __future__ import annotations
 
-import struct
+import contextlib
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from ._audio import as_audio, check_buffer, check_rate
-from ._errors import CspaceError, ParameterError, near
+from ._alone import PlayedAlone
+from ._errors import ParameterError, near
 from ._params import ArrayProperty, ParamProperty, Value, to_array, to_native, to_python
 
 __all__ = ["NativePlugin"]
 
 _REGISTRY: dict[str, _native.ProcessorInfo] = {p["name"]: p for p in _native.processors()}
-_PREPARED_BLOCK = 1024  # largest piece the core works on at once; outputs do not depend on it
-_STATE = struct.Struct("<4s16sdH")  # magic, processor, sample rate, channels
 
 
 class OfflineStage(Protocol):
@@ -41,17 +39,26 @@ class OfflineStage(Protocol):
         """Starts from silence."""
         ...
 
+    def keep(self) -> None:
+        """Keeps the sound as it is for `put_back`; until then nothing is heard."""
+        ...
 
-class NativePlugin:
+    def put_back(self) -> None:
+        """Makes the sound what it was at `keep`."""
+        ...
+
+
+class NativePlugin(PlayedAlone):
     """Base of all native plugins: `class Gain(NativePlugin, native="gain")`.
 
     Parameters are keyword arguments and properties of the same name: numbers, bools for switches,
     strings for choices. Arrays (weights, per-band gains) are properties too, None where unset.
-    A value outside its range raises ValueError and changes nothing.
+    Setting an array to None unsets it. A value outside its range raises ValueError and changes nothing.
 
     Alone, `plugin(audio, sample_rate)` processes float32 [shape=(channels, frames)] or (frames,)
-    and returns the same shape, late by `latency_samples`. In a `Chain` that plays live, setting a
-    property moves the sound at once.
+    and returns the same shape, every sound where it was; `process` has the words for streams. In a
+    `Chain` that plays live, setting a property moves the sound at once. `copy.copy`, `copy.deepcopy`
+    and pickles take the settings along, not the sound under way.
     """
 
     native_name: ClassVar[str] = ""
@@ -98,8 +105,7 @@ class NativePlugin:
         self._values: dict[str, float] = {n: p["default"] for n, p in self._params.items()}
         self._arrays: dict[str, NDArray[np.float32]] = {}
         self._bindings: list[tuple[_native.Engine, int]] = []
-        self._core: _native.Processor | None = None
-        self._core_spec: tuple[float, int] | None = None  # sample rate, channels
+        self._start_alone()
         self.update(**settings)
 
     # ---- control: parameters and arrays ------------------------------------------------------
@@ -109,46 +115,76 @@ class NativePlugin:
 
         In a live chain, set-up parameters given together cost one rebuild, not one each.
         """
-        values, arrays = {}, {}
+        values: dict[str, float] = {}
+        arrays: dict[str, NDArray[np.float32] | None] = {}
         for name, value in settings.items():
             if name in self._array_infos:
-                if value is not None:
-                    arrays[name] = to_array(self.native_name, name, value)
+                arrays[name] = None if value is None else to_array(self.native_name, name, value)
             else:
                 values[name] = to_native(self.native_name, self._param(name), value)
-        rebuild = any(self._params[n]["setup"] and v != self._values[n] for n, v in values.items())
-        rebuild |= any(not self._array_infos[n]["live"] for n in arrays)
-        before = dict(self._values), dict(self._arrays)
+        unset = [n for n, data in arrays.items() if data is None and n in self._arrays]
+        there = {n: data for n, data in arrays.items() if data is not None}
+        rebuild = bool(unset)  # an array cannot be unset in a running processor
+        rebuild |= any(self._params[n]["setup"] and v != self._values[n] for n, v in values.items())
+        rebuild |= any(not self._array_infos[n]["live"] for n in there)
+        values_before = {n: self._values[n] for n in values}
+        arrays_before = {n: self._arrays[n] for n in arrays if n in self._arrays}
         self._values.update(values)
-        self._arrays.update(arrays)
+        self._arrays.update(there)
+        for name in unset:
+            del self._arrays[name]
+        made_of, taken = self._made_of, list[tuple[_native.Engine, int]]()
         try:
             if rebuild:
-                self._rebuild()
+                self._rebuild(taken)
             else:
-                self._forward(values, arrays)
+                self._forward(values, there, taken)
         except (ValueError, RuntimeError) as e:
-            self._values, self._arrays = before
-            self._core = None
+            self._values.update(values_before)
+            for name in there.keys() - arrays_before.keys():
+                del self._arrays[name]
+            self._arrays.update(arrays_before)
+            self._made_of = made_of
+            self._put_back(taken, rebuild, values_before, arrays_before)
             raise ParameterError(f"{self.native_name}: {e}") from None
+
+    def _put_back(
+        self,
+        taken: list[tuple[_native.Engine, int]],
+        rebuilt: bool,
+        values: dict[str, float],
+        arrays: dict[str, NDArray[np.float32]],
+    ) -> None:
+        """Engines that had taken a change which another refused get what they had before."""
+        for engine, slot in taken:
+            with contextlib.suppress(ValueError, RuntimeError, KeyError):  # the refused change is what is told
+                if rebuilt:
+                    engine.replace(slot, self._build())
+                for name, data in arrays.items() if not rebuilt else ():
+                    engine.set_array(slot, name, data)
+        for name, x in values.items():
+            if not self._params[name]["setup"]:
+                self._stale[name] = x
+                for engine, slot in self._bindings:
+                    with contextlib.suppress(ValueError, RuntimeError, KeyError):
+                        engine.set(slot, name, x)
 
     def take(self, other: NativePlugin) -> None:
         """Takes over all settings of another plugin of the same kind; only what differs is sent on."""
         if other.native_name != self.native_name:
             raise ParameterError(f"a {self.native_name} cannot take the settings of a {other.native_name}")
         params = {n: other.get_param(n) for n, v in self._values.items() if v != other._values[n]}
-        mine = self._arrays
-        arrays = {n: a for n, a in other._arrays.items() if n not in mine or not np.array_equal(a, mine[n])}
-        if mine.keys() - other._arrays.keys():  # an array cannot be unset in a running processor
-            self._arrays = dict(other._arrays)
-            self._values = dict(other._values)
-            self._rebuild()
-        else:
-            self.update(**params, **arrays)
+        mine, theirs = self._arrays, other._arrays
+        arrays: dict[str, Any] = {n: a for n, a in theirs.items() if n not in mine or not np.array_equal(a, mine[n])}
+        self.update(**params, **arrays, **dict.fromkeys(mine.keys() - theirs.keys()))
 
-    def _rebuild(self) -> None:
-        self._core = None
+    def _rebuild(self, taken: list[tuple[_native.Engine, int]] | None = None) -> None:
+        """Builds the processor anew wherever it plays; `taken` gets the engines that it was told to."""
+        self._made_of = object()
         for engine, slot in self._bindings:
             engine.replace(slot, self._build())
+            if taken is not None:
+                taken.append((engine, slot))
 
     def set_param(self, name: str, value: Any, *, time: int | None = None) -> None:
         """Sets one parameter; `time` is the sample of a live engine's clock at which it moves.
@@ -163,8 +199,7 @@ class NativePlugin:
             return
         x = to_native(self.native_name, info, value)
         self._values[name] = x
-        if self._core is not None:
-            self._core.set(name, x)
+        self._stale[name] = x  # the core has it from its next call on
         for engine, slot in self._bindings:
             engine.set(slot, name, x, time)
 
@@ -173,7 +208,7 @@ class NativePlugin:
         return to_python(self._param(name), self._values[name])
 
     def set_array(self, name: str, data: Any) -> None:
-        """Sets an array, copied as float32. Raises ParameterError."""
+        """Sets an array, copied as float32; None unsets it. Raises ParameterError."""
         self._array_info(name)
         self.update(**{name: data})
 
@@ -182,18 +217,29 @@ class NativePlugin:
         self._array_info(name)
         return self._arrays.get(name)
 
-    def _forward(self, values: dict[str, float], arrays: dict[str, NDArray[np.float32]]) -> None:
+    def _forward(
+        self,
+        values: dict[str, float],
+        arrays: dict[str, NDArray[np.float32]],
+        taken: list[tuple[_native.Engine, int]],
+    ) -> None:
         for name, data in arrays.items():
-            if self._core is not None:
-                self._core.set_array(name, data)
             for engine, slot in self._bindings:
                 engine.set_array(slot, name, data)
+                taken.append((engine, slot))
+            with self._calls.lock:
+                if self._core is not None and self._core_made_of is self._made_of:
+                    self._core.set_array(name, data)
         for name, x in values.items():
             if not self._params[name]["setup"]:
                 self.set_param(name, x)
 
     def _param(self, name: str) -> _native.ParamInfo:
         if name not in self._params:
+            if name in self._array_infos:
+                raise ParameterError(
+                    f"{self.native_name}.{name} is an array, not a number: set the property, or set_array"
+                )
             known = [*self._params, *self._array_infos]
             raise ParameterError(
                 f"{self.native_name} has no parameter {name!r}{near(name, known) or '; it has ' + ', '.join(known)}"
@@ -209,7 +255,8 @@ class NativePlugin:
     def __setattr__(self, name: str, value: Any) -> None:
         # A mistyped parameter must not become a new attribute that nothing reads.
         if not name.startswith("_") and not hasattr(type(self), name):
-            raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{near(name, self._params)}")
+            known = [*self._params, *self._array_infos]
+            raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{near(name, known)}")
         super().__setattr__(name, value)
 
     def check(self, name: str, value: Any) -> None:
@@ -238,99 +285,7 @@ class NativePlugin:
     def _unbind(self, engine: _native.Engine) -> None:
         self._bindings = [b for b in self._bindings if b[0] is not engine]
 
-    # ---- audio -------------------------------------------------------------------------------
-
-    def _prepared(self, sample_rate: float, channels: int) -> _native.Processor:
-        spec = (check_rate(sample_rate), channels)
-        if self._core is None or self._core_spec != spec:
-            core = self._build()
-            try:
-                core.prepare(spec[0], _PREPARED_BLOCK, channels)
-            except ValueError as e:
-                raise ParameterError(f"{self.native_name}: {e}") from None
-            self._core, self._core_spec = core, spec
-        return self._core
-
-    def process(
-        self, audio: Any, sample_rate: float, buffer_size: int = 8192, reset: bool = True
-    ) -> NDArray[np.float32]:
-        """Runs audio through the plugin.
-
-        Parameters
-        ----------
-        audio : floating point [shape=(channels, frames) or (frames,)]
-        sample_rate : 8,000 to 192,000 Hz
-        buffer_size : frames handed to the core at once; the samples do not depend on it
-        reset : start from silence. False goes on where the last call ended, for streams in pieces;
-            another sample rate or number of channels starts from silence in any case.
-
-        Returns
-        -------
-        float32, same shape; delayed by `latency_samples` (files rendered by `cspace.realtime.render`
-        are moved back by that).
-        """
-        x, mono = as_audio(audio)
-        size = check_buffer(buffer_size)
-        core = self._prepared(sample_rate, x.shape[0])
-        if reset:
-            core.reset()
-        pieces = [core.process(np.ascontiguousarray(x[:, i : i + size])) for i in range(0, x.shape[1], size)]
-        y = pieces[0] if len(pieces) == 1 else np.concatenate([x[:, :0], *pieces], axis=1)
-        return y[0] if mono else y
-
-    def __call__(
-        self, audio: Any, sample_rate: float, buffer_size: int = 8192, reset: bool = True
-    ) -> NDArray[np.float32]:
-        """Same as `process`."""
-        return self.process(audio, sample_rate, buffer_size, reset)
-
-    def reset(self) -> None:
-        """Forgets all sound; parameters stay. For the plugin used alone: an engine has its own copy."""
-        if self._core is not None:
-            self._core.reset()
-
-    @property
-    def latency_samples(self) -> int:
-        """Delay from input to output at the last rate used (48 kHz if none was), exact."""
-        return self._prepared(*(self._core_spec or (48_000.0, 2))).latency_samples
-
-    @property
-    def tail_samples(self) -> int:
-        """How long sound goes on after the input ends, at the last rate used; huge if it never ends."""
-        return self._prepared(*(self._core_spec or (48_000.0, 2))).tail_samples
-
-    def tap(self, name: str) -> NDArray[np.float32]:
-        """A named array of the plugin's inside after the last sample processed, float32 [shape=(n,)].
-
-        Live, subscribe to the engine's tap instead: that one carries exact times.
-        """
-        names = [t["name"] for t in self.info["taps"]]
-        if name not in names:
-            raise ParameterError(f"{self.native_name} has no tap {name!r}{near(name, names)}")
-        if self._core is None:
-            raise CspaceError(f"{self.native_name} has no tap values yet: process some audio first")
-        return self._core.tap(name)
-
-    # ---- state and identity ------------------------------------------------------------------
-
-    def save_state(self) -> bytes:
-        """The running state (filters, phases, ramps), to go on later from exactly here."""
-        if self._core is None or self._core_spec is None:
-            raise CspaceError(f"{self.native_name} has no state yet: process some audio first")
-        head = _STATE.pack(b"CSP1", self.native_name.encode(), self._core_spec[0], self._core_spec[1])
-        return head + self._core.save_state()
-
-    def load_state(self, state: bytes) -> None:
-        """Goes on from a saved state. Raises ParameterError if other settings made it."""
-        if len(state) < _STATE.size or state[:4] != b"CSP1":
-            raise ParameterError("these bytes are not a saved plugin state")
-        _, name, rate, channels = _STATE.unpack_from(state)
-        if name.rstrip(b"\0").decode("ascii", "replace") != self.native_name:
-            raise ParameterError(f"this state belongs to {name.rstrip(bytes(1))!r}, not to {self.native_name!r}")
-        try:
-            self._prepared(rate, channels).load_state(state[_STATE.size :])
-        except ValueError as e:
-            raise ParameterError(f"{self.native_name}: {e}") from None
+    # ---- identity ----------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """All settings, `type` first; arrays as float32 arrays. `Plugin(**d)` without `type` makes a twin."""
@@ -348,19 +303,6 @@ class NativePlugin:
         )
 
     __hash__ = None  # type: ignore[assignment]  # settings change, so equal today is not equal tomorrow
-
-    def __copy__(self) -> NativePlugin:
-        return self._twin()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> NativePlugin:
-        return self._twin()
-
-    def _twin(self) -> NativePlugin:
-        """Same settings, no sound, bound to nothing."""
-        twin = type(self).__new__(type(self))
-        NativePlugin.__init__(twin)
-        twin._values, twin._arrays = dict(self._values), dict(self._arrays)
-        return twin
 
     def __repr__(self) -> str:
         changed = []

@@ -22,6 +22,10 @@ class AudioError(CspaceError, ValueError):
     """Audio of a shape, type or rate that cannot be processed."""
 
 
+class CspaceWarning(UserWarning):
+    """Sound was not what was asked for, and goes on: samples that were no numbers, a processor that gave such."""
+
+
 class FileError(CspaceError, OSError):
     """A file cannot be read or written; the message names the file and the reason."""
 

@@ -27,6 +27,8 @@ class HostedPlugin(NativePlugin):
     cross-fades to the new model; one that is refused changes nothing.
     """
 
+    _shared: ClassVar[frozenset[str]] = frozenset({"_arrays", "_package", "_manifest", "_model", "_params"})
+
     #: Keys of a chain file that are no parameters, handed to the constructor as texts.
     file_words: ClassVar[tuple[str, ...]] = ("package",)
 
@@ -94,7 +96,7 @@ class HostedPlugin(NativePlugin):
 
     def _swap(self, path: str | os.PathLike[str], values: dict[str, float]) -> None:
         """Another model, with these values where it has such parameters and allows them."""
-        names = ("_package", "_manifest", "_model", "_params", "_values")
+        names = ("_package", "_manifest", "_model", "_params", "_values", "_made_of")
         before = {name: self.__dict__[name] for name in names}
         try:
             self._open(path)
@@ -105,7 +107,6 @@ class HostedPlugin(NativePlugin):
             self._rebuild()
         except (ValueError, RuntimeError, OSError, ImportError) as e:
             self.__dict__.update(before)
-            self._core = None
             if isinstance(e, CspaceError):
                 raise
             raise ParameterError(f"{self.native_name}: {e}") from None
@@ -165,13 +166,21 @@ class HostedPlugin(NativePlugin):
 
     __hash__ = None  # as for every plugin
 
-    def _twin(self) -> HostedPlugin:
-        twin = type(self).__new__(type(self))
-        for name in ("_package", "_manifest", "_model", "_params"):
-            object.__setattr__(twin, name, self.__dict__[name])
-        NativePlugin.__init__(twin)
-        twin._values = dict(self._values)
-        return twin
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings and the package's path: a pickle does not hold the model itself."""
+        state = super().__getstate__()
+        del state["_model"], state["_params"], state["_manifest"]
+        return {**state, "_files": self._manifest.files, "_package": self._package.absolute()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({n: v for n, v in state.items() if n != "_files"})
+        if "_files" not in state:
+            return  # a copy, which shares the open model
+        self._open(self._package)
+        if self._manifest.files != state["_files"]:
+            raise ParameterError(
+                f"{self.native_name}: {self._package} holds another model than when this was pickled; make it anew"
+            )
 
     def __repr__(self) -> str:
         settings = super().__repr__().partition("(")[2]

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from ._audio import as_audio, check_buffer, check_rate
+from ._alone import PlayedAlone
+from ._audio import as_audio, check_rate
 from ._base import NativePlugin
+from ._calls import Sounding
 from ._errors import CspaceError, ParameterError, near
 from .eq import Eq
 
@@ -112,16 +114,21 @@ class AdaptiveEq(NativePlugin):
     #: The name it takes in a chain, and so in OSC addresses: `/chain/eq/word`.
     slot_name: ClassVar[str] = "eq"
     staged: ClassVar[bool] = True
+    _running: ClassVar[frozenset[str]] = PlayedAlone._running | {"_orders_now", "_stage", "_live", "_last"}
+    _shared: ClassVar[frozenset[str]] = frozenset({"_arrays", "_model_folder", "_known", "_dry"})
 
     def __init__(self, *, model: str | Path | None = None, **settings: Any) -> None:
         self._model_folder = model
         self._known: Model | None = None
         self._dry: Sound | None = None
+        self._start_steering()
+        super().__init__(**settings)
+
+    def _start_steering(self) -> None:
         self._orders_now: Orders | None = None
         self._stage: Stage | None = None
         self._live: dict[int, LivePilot] = {}  # by the engine's identity
         self._last: Pilot | None = None  # whose decision `status` and taps tell of
-        super().__init__(**settings)
 
     @property
     def model(self) -> Model:
@@ -272,29 +279,22 @@ class AdaptiveEq(NativePlugin):
 
         return Stage(self._pilot(sample_rate), channels)
 
-    def process(
-        self, audio: Any, sample_rate: float, buffer_size: int = 8192, reset: bool = True
-    ) -> NDArray[np.float32]:
-        """Runs audio through it, as `NativePlugin.process`; the samples do not depend on the buffer size."""
-        x, mono = as_audio(audio)
-        size = check_buffer(buffer_size)
-        rate = check_rate(sample_rate)
+    def _sounding(self, sample_rate: float, channels: int) -> tuple[Sounding, _native.Processor]:
         stage = self._stage
-        if stage is None or self._core_spec != (rate, x.shape[0]):
-            stage = self._stage = self.offline_stage(rate, x.shape[0])
-            self._core_spec = (rate, x.shape[0])
-        elif reset:
-            stage.reset()
+        if stage is None or self._core_spec != (sample_rate, channels):
+            stage = self._stage = self.offline_stage(sample_rate, channels)
+            self._core_spec = (sample_rate, channels)
         self._last = stage.pilot
-        pieces = [stage.process(np.ascontiguousarray(x[:, i : i + size])) for i in range(0, x.shape[1], size)]
-        y = np.concatenate([x[:, :0], *pieces], axis=1)
-        return y[0] if mono else y
+        return stage, stage.core
+
+    def _silence(self) -> None:
+        if self._stage is not None:
+            self._stage.reset()
 
     def reset(self) -> None:
         """Forgets all sound heard, alone and live; parameters stay."""
-        if self._stage is not None:
-            self._stage.reset()
-        for live in self._live.values():
+        super().reset()
+        for live in list(self._live.values()):
             live.reset()
 
     @property
@@ -344,11 +344,13 @@ class AdaptiveEq(NativePlugin):
         """How many of them came after their sample had passed, and so took effect later than `trajectory` says."""
         return sum(live.late_events for live in self._live.values())
 
-    def _twin(self) -> NativePlugin:
-        twin = AdaptiveEq(model=self._model_folder)
-        twin._known, twin._dry = self._known, self._dry
-        twin._values = dict(self._values)
-        return twin
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings and the folder of the model, which is read again where it is needed."""
+        return {**super().__getstate__(), "_known": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._start_steering()
+        super().__setstate__(state)
 
 
 AdaptiveEq._declare(_INFO)

@@ -1,9 +1,9 @@
 """The running host: chain, parameters, devices, OSC, web panel, statistics, offline render."""
 
 from .chain import Chain
-from .errors import CspaceError
+from .errors import CspaceError, CspaceWarning
 from .portaudio import DeviceError, DeviceLost
 from .render import render
 from .stream import Stream
 
-__all__ = ["Chain", "CspaceError", "DeviceError", "DeviceLost", "Stream", "render"]
+__all__ = ["Chain", "CspaceError", "CspaceWarning", "DeviceError", "DeviceLost", "Stream", "render"]

@@ -6,23 +6,31 @@ control, for everything here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableSequence
-from typing import Any, overload
+import copy
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from ..plugins._audio import MAX_CHANNELS, as_audio, check_buffer, check_rate
+from ..plugins._audio import MAX_CHANNELS, as_audio, check_buffer, check_rate, tell, without_bad
+from ..plugins._base import NativePlugin
+from ..plugins._calls import Calls
 from ..plugins._hosted import HostedPlugin
+from .callstream import CallStream, held
 from .errors import AudioError, CspaceError, ParameterError, near
 from .link import Link, foreign_figures
-from .slot import Slot, free_name, type_name, usual_name
+from .pluginlist import PluginList
+from .slot import Slot, check_plugin, read_back, written
 
 MAX_BLOCK = 1024  # of offline engines; longer buffers are cut to it
+BLOCKS = (1, 8192)  # frames of a live block
+
+AnyChain = TypeVar("AnyChain", bound="Chain")
 
 
-class Chain(MutableSequence[Any]):
+class Chain(PluginList):
     """An ordered list of plugins: native ones and `pedalboard` ones side by side.
 
     >>> from cspace.realtime import Chain
@@ -32,7 +40,17 @@ class Chain(MutableSequence[Any]):
 
     Each plugin has a unique name, used in OSC addresses and chain files: its type, with a number
     from the second on (`eq`, `eq2`); `chain["eq2"]` finds it. While a live engine is attached,
-    every edit of the list is made there too, with a cross-fade of 10 ms.
+    every edit of the list is made there too, with a cross-fade of 10 ms; an edit that is refused
+    changes nothing, neither here nor there.
+
+    A plugin can be in a chain once. Assigning one that is in it already makes the two change places,
+    so that `chain[0], chain[1] = chain[1], chain[0]` swaps them; names and bypass switches go along.
+    A slice is a chain of the same plugin objects, as with lists: their settings are common, the list,
+    names and bypass switches are not. `copy.copy(chain)`, `copy.deepcopy` and pickles share nothing:
+    they have plugins of their own with the same settings, and nothing that sounds or is attached.
+
+    Several threads may use a chain at the same time. Whole calls run side by side; calls that go on
+    with a stream wait for each other.
 
     Parameters
     ----------
@@ -41,6 +59,9 @@ class Chain(MutableSequence[Any]):
     sample_rate : the rate in Hz the chain wants to run at, None for that of the audio
     block : the live block size in frames the chain wants, None for the host's choice
     """
+
+    title: str
+    _own = frozenset({"_all_bypassed", "_calls", "_edits", "_links", "_slots", "_stream"})  # what copies have anew
 
     def __init__(
         self,
@@ -53,172 +74,53 @@ class Chain(MutableSequence[Any]):
         self.title = title
         self.sample_rate = sample_rate
         self.block = block
-        self._slots: list[Slot] = []
-        self._links: list[Link] = []
-        self._all_bypassed = False
-        self._stream: Link | None = None  # the offline engine that process(reset=False) goes on with
-        for plugin in plugins:
-            self.append(plugin)
+        self._begin()
+        if plugins is None or isinstance(plugins, (str, type, NativePlugin)) or not isinstance(plugins, Iterable):
+            check_plugin(plugins)
+            raise ParameterError(f"a chain takes a list of plugins: Chain([{plugins!r}])")
+        self.extend(plugins)
 
-    # ---- the list ----------------------------------------------------------------------------
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """Plugins with their names and bypass switches, in order."""
-        return tuple(self._slots)
+    def _begin(self) -> None:
+        self._begin_list()
+        self._stream: CallStream | None = None  # what process(reset=False) goes on with
+        self._calls = Calls()
 
     @property
-    def names(self) -> list[str]:
-        """The unique names, in order."""
-        return [s.name for s in self._slots]
+    def sample_rate(self) -> float | None:
+        """The rate in Hz the chain wants to run at, 8,000 to 192,000; None for that of the audio."""
+        return self._sample_rate
 
-    def slot(self, which: int | str | Any) -> Slot:
-        """The slot at an index, under a name, or of a plugin object. Raises ParameterError or IndexError."""
-        if isinstance(which, str):
-            for s in self._slots:
-                if s.name == which:
-                    return s
-            known = f"; it has {', '.join(self.names)}" if self._slots else "; it is empty"
-            raise ParameterError(f"the chain has no processor {which!r}{near(which, self.names) or known}")
-        if isinstance(which, int):
-            return self._slots[which]
-        for s in self._slots:
-            if s.plugin is which:
-                return s
-        raise ParameterError(f"{which!r} is not in the chain")
-
-    def __len__(self) -> int:
-        return len(self._slots)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([s.plugin for s in self._slots])
-
-    @overload
-    def __getitem__(self, which: int | str) -> Any: ...
-    @overload
-    def __getitem__(self, which: slice) -> Chain: ...
-    def __getitem__(self, which: int | str | slice) -> Any:
-        if isinstance(which, slice):
-            part = Chain(title=self.title, sample_rate=self.sample_rate, block=self.block)
-            for s in self._slots[which]:
-                part.insert(len(part), s.plugin, name=s.name, bypass=s.bypass)
-            return part
-        return self.slot(which).plugin
-
-    def insert(self, index: int, plugin: Any, *, name: str | None = None, bypass: bool = False) -> None:
-        """Puts a plugin before `index`. Raises ParameterError for a taken name or a second use."""
-        if any(s.plugin is plugin for s in self._slots):
-            raise ParameterError(f"{plugin!r} is in the chain already; use copy.copy of it for a second one")
-        if name in self.names:
-            raise ParameterError(f"the chain has a processor {name!r} already")
-        size = len(self._slots)
-        index = max(0, index + size) if index < 0 else min(index, size)
-        slot = Slot(plugin, name or free_name(usual_name(plugin), self.names), bypass)
-        done: list[Link] = []
-        try:
-            for link in self._links:
-                link.insert(index, slot)
-                done.append(link)
-        except CspaceError:
-            for link in done:
-                link.remove(slot)
-            raise
-        self._slots.insert(index, slot)
-
-    @overload
-    def __setitem__(self, which: int | str, value: Any) -> None: ...
-    @overload
-    def __setitem__(self, which: slice, value: Iterable[Any]) -> None: ...
-    def __setitem__(self, which: int | str | slice, value: Any) -> None:
-        if isinstance(which, slice):
-            self._replace_slice(which, list(value))
-            return
-        old = self.slot(which)
-        if value is old.plugin:
-            return
-        if any(s.plugin is value for s in self._slots):
-            raise ParameterError(f"{value!r} is in the chain already; use copy.copy of it for a second one")
-        others = [s.name for s in self._slots if s is not old]
-        keeps = type_name(value) == old.type_name
-        new = Slot(value, old.name if keeps else free_name(usual_name(value), others), old.bypass)
-        index = self._slots.index(old)
-        for link in self._links:
-            link.replace(old, new, index)
-        self._slots[index] = new
-
-    def _replace_slice(self, which: slice, plugins: list[Any]) -> None:
-        start, stop, step = which.indices(len(self._slots))
-        if step != 1:
-            raise ParameterError("a slice of a chain can only be replaced whole, without a step")
-        leaving = self._slots[start : max(start, stop)]
-        stay = [s.plugin for s in self._slots if s not in leaving]
-        if any(p is q for p in plugins for q in stay):
-            raise ParameterError("a plugin can be in the chain once only; use copy.copy of it for a second one")
-        for s in leaving:
-            del self[self._slots.index(s)]
-        for i, p in enumerate(plugins):
-            self.insert(start + i, p)
-
-    def __delitem__(self, which: int | str | slice) -> None:
-        if isinstance(which, slice):
-            for s in self._slots[which]:
-                del self[self._slots.index(s)]
-            return
-        slot = self.slot(which)
-        for link in self._links:
-            link.remove(slot)
-        self._slots.remove(slot)
-
-    def move(self, which: int | str | Any, index: int) -> None:
-        """Gives a plugin another place: the one it will have in the list afterwards."""
-        slot = self.slot(which)
-        if not 0 <= index < len(self._slots):
-            raise ParameterError(f"place {index} is not allowed, use 0 to {len(self._slots) - 1}")
-        for link in self._links:
-            link.move(slot, index)
-        self._slots.remove(slot)
-        self._slots.insert(index, slot)
-
-    def bypass(self, which: int | str | Any, on: bool = True) -> None:
-        """Lets sound pass by a plugin, at the same latency; cross-faded."""
-        slot = self.slot(which)
-        for link in self._links:
-            link.bypass(slot, bool(on))
-        slot.bypass = bool(on)
-
-    def bypass_all(self, on: bool = True) -> None:
-        """Lets sound pass by all plugins of the engines that play live, at the same latency; cross-faded.
-
-        A state of its own: each plugin's own switch stays as it is, and holds again afterwards. It is
-        not part of chain files, and nothing rendered offline heeds it.
-        """
-        self._all_bypassed = bool(on)
-        for link in self._links:
-            if link.live:
-                link.bypass_all(self._all_bypassed)
+    @sample_rate.setter
+    def sample_rate(self, rate: float | None) -> None:
+        if rate is not None:
+            check_rate(rate)
+        self._sample_rate = rate
 
     @property
-    def all_bypassed(self) -> bool:
-        """Whether `bypass_all` is on."""
-        return self._all_bypassed
+    def block(self) -> int | None:
+        """The live block size in frames the chain wants, 1 to 8,192; None for the host's choice."""
+        return self._block
 
-    def set(self, address: str, value: Any, *, time: int | None = None) -> None:
-        """Sets `"eq.low_gain_db"`; `time` in samples of the live engine's clock. Raises ParameterError."""
-        name, dot, param = address.partition(".")
-        if not dot:
-            raise ParameterError(f"{address!r} names no parameter; write processor.parameter, as in eq.low_gain_db")
-        self.slot(name).set(param, value, time=time)
+    @block.setter
+    def block(self, block: int | None) -> None:
+        whole = isinstance(block, (int, np.integer)) and not isinstance(block, bool)
+        if block is not None and not (whole and BLOCKS[0] <= block <= BLOCKS[1]):
+            raise AudioError(f"block = {block!r} is not allowed, use {BLOCKS[0]} to {BLOCKS[1]} frames")
+        self._block = None if block is None else int(block)
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Chain):
-            return NotImplemented
-        mine = [(s.plugin, s.name, s.bypass) for s in self._slots]
-        return mine == [(s.plugin, s.name, s.bypass) for s in other._slots]
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A mistyped name, or a parameter of a plugin, must not become an attribute that nothing reads.
+        known = name.startswith("_") or hasattr(type(self), name)
+        if not known and not any(name in vars(c).get("__annotations__", {}) for c in type(self).__mro__):
+            owner = next((s.name for s in self.slots if name in s.params()), None)
+            hint = f"; set chain[{owner!r}].{name}" if owner else near(name, ["title", "sample_rate", "block"])
+            raise AttributeError(f"a Chain has no attribute {name!r}{hint}")
+        super().__setattr__(name, value)
 
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Chain([{', '.join(map(repr, self))}])"
+    def _part(self, slots: list[Slot]) -> Chain:
+        part = Chain(title=self.title, sample_rate=self.sample_rate, block=self.block)
+        part._slots = [Slot(s.plugin, s.name, s.bypass) for s in slots]
+        return part
 
     # ---- engines -----------------------------------------------------------------------------
 
@@ -230,10 +132,11 @@ class Chain(MutableSequence[Any]):
         """
         if engine.slots():
             raise CspaceError("this engine has processors already; attach a chain to an empty engine")
-        link = Link(engine, self._slots, live=live)
-        if live and self._all_bypassed:
-            link.bypass_all(True)
-        self._links.append(link)
+        with self._edits:
+            link = Link(engine, self._slots, live=live)
+            if live and self._all_bypassed:
+                link.bypass_all(True)
+            self._links.append(link)
         return link
 
     def link(self, engine: _native.Engine) -> Link | None:
@@ -242,9 +145,10 @@ class Chain(MutableSequence[Any]):
 
     def detach(self, engine: _native.Engine) -> None:
         """Stops following: later edits stay out of the engine, which plays on as it is."""
-        for link in [k for k in self._links if k.engine is engine]:
-            self._links.remove(link)
-            link.close()
+        with self._edits:
+            for link in [k for k in self._links if k.engine is engine]:
+                self._links.remove(link)
+                link.close()
 
     def offline(self, sample_rate: float, channels: int, max_block: int = MAX_BLOCK) -> Link:
         """A new engine with a copy of this chain, unaffected by later edits. `close()` it after use.
@@ -252,47 +156,66 @@ class Chain(MutableSequence[Any]):
         Raises CspaceError while a plugin from elsewhere plays live: there is only one of it, and it
         cannot play two sounds.
         """
+        return self._offline(list(self._slots), sample_rate, channels, max_block)
+
+    def _offline(self, slots: list[Slot], sample_rate: float, channels: int, max_block: int = MAX_BLOCK) -> Link:
         if any(link.has_workers for link in self._links):
             raise CspaceError("a plugin of this chain that is not native plays live; stop the stream first")
         if not 1 <= channels <= MAX_CHANNELS:
             raise AudioError(f"{channels} channels cannot be processed, use 1 to {MAX_CHANNELS}")
         engine = _native.Engine(check_rate(sample_rate), channels, max_block)
-        return Link(engine, self._slots, live=False, bind=False)
+        return Link(engine, slots, live=False, bind=False)
 
     def check(self, plugins: Chain) -> None:
         """Raises CspaceError if the processors of another chain could not play where this one does."""
-        for link in self._links[:1]:
+        for link in self._attached[:1]:
             engine = link.engine
             Link(_native.Engine(engine.sample_rate, engine.channels), plugins._slots, live=False, bind=False).close()
+
+    @property
+    def _attached(self) -> list[Link]:
+        """The engines that follow this chain, those of devices first."""
+        return sorted(self._links, key=lambda link: not link.live)
 
     @property
     def wanted_rate(self) -> float | None:
         """The rate in Hz to run at where nobody asks for another: `sample_rate`, else that of a hosted model."""
         models = (s.plugin.manifest.sample_rate for s in self._slots if isinstance(s.plugin, HostedPlugin))
-        return self.sample_rate or next(models, None)
+        return next(models, None) if self.sample_rate is None else self.sample_rate
 
     @property
     def latency_samples(self) -> int:
         """Delay from input to output; of the attached engine if there is one."""
-        if self._links:
-            return int(self._links[0].engine.latency_samples)
-        return sum(self._each("latency_samples"))
+        return self._sum("latency_samples")
 
     @property
     def tail_samples(self) -> int:
         """How long sound may go on after the input ends."""
-        if self._links:
-            return int(self._links[0].engine.tail_samples)
-        return sum(self._each("tail_samples"))
+        return self._sum("tail_samples")
 
-    def _each(self, what: str) -> Iterator[int]:
-        yield from (int(getattr(s.native, what)) for s in self._slots if s.native is not None)
-        yield foreign_figures(self._slots, self.sample_rate or 48_000.0)[what]
+    def _sum(self, what: str) -> int:
+        with self._edits:
+            slots, live = list(self._slots), next((k.engine for k in self._attached), None)
+        foreign = [s.plugin for s in slots if s.native is None]
+        if live is None and foreign:
+            with self._calls.lock:  # asking a plugin from elsewhere may disturb its sound
+                if self._stream is not None and self._stream.holds(slots):
+                    live = self._stream.engine
+        if live is not None:
+            return int(getattr(live, what))
+        own = sum(int(getattr(s.native, what)) for s in slots if s.native is not None)
+        with held(foreign):
+            return own + foreign_figures(slots, 48_000.0 if self.sample_rate is None else self.sample_rate)[what]
 
     # ---- audio -------------------------------------------------------------------------------
 
     def process(
-        self, audio: Any, sample_rate: float, buffer_size: int = 8192, reset: bool = True
+        self,
+        audio: Any,
+        sample_rate: float,
+        buffer_size: int = 8192,
+        reset: bool = True,
+        compensate: bool | None = None,
     ) -> NDArray[np.float32]:
         """Runs audio through the chain, in the engine that also plays live.
 
@@ -301,42 +224,115 @@ class Chain(MutableSequence[Any]):
         audio : floating point [shape=(channels, frames) or (frames,)]
         sample_rate : 8,000 to 192,000 Hz
         buffer_size : frames handed to the engine at once; the samples do not depend on it
-        reset : start from silence. False goes on where the last such call ended; edits in between
-            are cross-faded. Another rate or number of channels starts from silence in any case.
+        reset : start from silence. False goes on where the last call ended, for streams in pieces;
+            edits of the list, bypass and settings in between are cross-faded. Another rate or number
+            of channels starts from silence in any case.
+        compensate : True moves the output back by `latency_samples`, so that sound is where it was
+            in the input; its last `latency_samples` are made as if silence followed. False is the
+            stream as it comes, late by that, the same samples however it is cut. None is True for
+            `reset=True`, and for `reset=False` what the call before had (False if there was none).
 
         Returns
         -------
-        float32, same shape; delayed by `latency_samples`.
+        float32, same shape. What a stream begun with `reset=True` gives at its seams, and what a
+        CspaceWarning tells of: see `cspace.plugins.NativePlugin.process`.
         """
         x, mono = as_audio(audio)
-        size = check_buffer(buffer_size)
-        if reset:
-            self._end_stream()
-            link = self.offline(sample_rate, x.shape[0])
+        size, rate = check_buffer(buffer_size), check_rate(sample_rate)
+        x, bad = without_bad(x)
+        with self._edits:
+            slots = list(self._slots)
+        foreign = [s.plugin for s in slots if s.native is None]
+        if reset and not foreign:  # an engine of its own, so whole calls need not wait for each other
+            calls, stream = Calls(), self._new_stream(slots, rate, x.shape[0])
+            calls.begin(reset, compensate)
+            y, faults = _run(calls, stream, x, size)
+            with self._calls.lock:
+                self._end_stream()
+                self._stream, self._calls.aligned = stream, calls.aligned
         else:
-            link = self._stream_link(check_rate(sample_rate), x.shape[0])
-        try:
-            y = [link.engine.process(np.ascontiguousarray(x[:, i : i + size])) for i in range(0, x.shape[1], size)]
-        finally:
-            if reset:
-                link.close()
-        out = np.concatenate([x[:, :0], *y], axis=1)
-        return out[0] if mono else out
+            with self._calls.lock, held(foreign):
+                stream = self._going_on(rate, x.shape[0], reset)
+                self._calls.begin(reset, compensate)
+                y, faults = _run(self._calls, stream, x, size)
+        tell("chain", bad, faults)
+        return y[0] if mono else y
 
     __call__ = process
 
     def reset(self) -> None:
-        """Forgets the sound of `process(reset=False)`."""
-        self._end_stream()
-
-    def _stream_link(self, rate: float, channels: int) -> Link:
-        s = self._stream
-        if s is None or (s.engine.sample_rate, s.engine.channels) != (rate, channels):
+        """Forgets the sound of the calls so far."""
+        with self._calls.lock:
             self._end_stream()
-            s = self._stream = self.attach(_native.Engine(rate, channels, MAX_BLOCK), live=False)
-        return s
+            self._calls.aligned = False
+
+    def _new_stream(self, slots: list[Slot], rate: float, channels: int) -> CallStream:
+        settings = CallStream.settings(slots)
+        return CallStream(self._offline(slots, rate, channels), slots, settings)
+
+    def _going_on(self, rate: float, channels: int, reset: bool) -> CallStream:
+        """The stream of the last call with all changes since, or a new one."""
+        with self._edits:
+            stream = self._stream
+            if not reset and stream is not None and stream.fits(rate, channels) and self._joined(stream):
+                return stream
+            self._end_stream()
+            stream = self._stream = self._new_stream(list(self._slots), rate, channels)
+            if not reset:
+                self._joined(stream)
+            return stream
+
+    def _joined(self, stream: CallStream) -> bool:
+        """Lets a stream follow the chain; False if it cannot."""
+        if stream.link not in self._links:
+            try:
+                if not stream.follow(self._slots):
+                    return False
+            except CspaceError:
+                self._end_stream()
+                raise
+            self._links.append(stream.link)
+        return True
 
     def _end_stream(self) -> None:
-        if self._stream is not None:
-            self.detach(self._stream.engine)
-            self._stream = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with self._edits:
+                if stream.link in self._links:
+                    self._links.remove(stream.link)
+                stream.close()
+
+    # ---- copies and pickles ------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles: plugins with names and bypass switches, title, wishes, and attributes of a subclass."""
+        slots = [(written(s.plugin), s.name, s.bypass) for s in self.slots]
+        return {n: v for n, v in self.__dict__.items() if n not in self._own} | {"_slots": slots}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({n: v for n, v in state.items() if n != "_slots"})
+        self._begin()
+        self._slots = [Slot(read_back(plugin), name, bypass) for plugin, name, bypass in state["_slots"]]
+
+    def __copy__(self: AnyChain) -> AnyChain:
+        new = type(self).__new__(type(self))
+        state = self.__getstate__()
+        # Plugins from elsewhere keep sound where they like, so only a deep copy shares none.
+        twins = [(copy.copy(p) if isinstance(p, NativePlugin) else copy.deepcopy(p), *s) for p, *s in state["_slots"]]
+        new.__setstate__({**state, "_slots": twins})
+        return new
+
+    def __deepcopy__(self: AnyChain, memo: dict[int, Any]) -> AnyChain:
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return new
+
+
+def _run(
+    calls: Calls, stream: CallStream, x: NDArray[np.float32], size: int
+) -> tuple[NDArray[np.float32], dict[str, int]]:
+    """One piece, and the processors muted in it."""
+    before = stream.faults()
+    y = calls.run(stream, x, size)
+    return y, {name: n - before.get(name, 0) for name, n in stream.faults().items() if n > before.get(name, 0)}

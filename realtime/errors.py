@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from ..plugins._errors import AudioError, CspaceError, FileError, MissingExtraError, ParameterError, near, refused
+from ..plugins._errors import (
+    AudioError,
+    CspaceError,
+    CspaceWarning,
+    FileError,
+    MissingExtraError,
+    ParameterError,
+    near,
+    refused,
+)
 
 __all__ = [
     "AudioError",
     "ChainFileError",
     "CspaceError",
+    "CspaceWarning",
     "DeviceError",
     "DeviceLost",
     "FileError",

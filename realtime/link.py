@@ -145,7 +145,9 @@ class Link:
         tail = stage.tail_samples
         return self._call(
             slot,
-            lambda: self.engine.insert_inline(at, stage.process, 0, tail, slot.name, stage.reset),
+            lambda: self.engine.insert_inline(
+                at, stage.process, 0, tail, slot.name, stage.reset, (stage.keep, stage.put_back)
+            ),
         )
 
     def remove(self, slot: Slot) -> None:
@@ -196,6 +198,14 @@ class Link:
             b._bind(self.engine, engine_id)
         if old.bypass != new.bypass:
             self.bypass(new, new.bypass)
+
+    def bind(self) -> None:
+        """From now on changes of plugin parameters reach this engine."""
+        if not self._bind:
+            self._bind = True
+            for slot, engine_id in self._ids.items():
+                if slot.native is not None and not slot.native.staged:
+                    slot.native._bind(self.engine, engine_id)
 
     def close(self) -> None:
         """Stops workers and lets go of the plugins; the engine itself is left as it is."""

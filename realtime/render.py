@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from ..audiofile import Reader, Writer
 from ..audiofile.parts import left_over
 from ..outputs import protected, settled
-from ..plugins._audio import RATES
+from ..plugins._audio import RATES, check_rate, is_number
 from ..plugins._params import to_native
 from .chain import Chain
-from .errors import AudioError, CspaceError, ParameterError, refused
+from .errors import CspaceError, ParameterError
 from .link import Link
 
 PIECE = 16_384  # frames in hand at once
@@ -78,7 +78,8 @@ def render(
     sample_rate : the rate in Hz the chain runs at; None for the chain's own wish, else the file's
     subtype : sample format such as PCM_16; None for float32 where the format can hold it
     tail : seconds to go on after the input ends, or "auto" for the chain's tail, at most 10 s
-    automation : (seconds, "processor.parameter", value): sample-accurate parameter moves
+    automation : (seconds, "processor.parameter", value): sample-accurate parameter moves; those at or
+        after the end have no effect and are told in `Report.warnings`
     progress : called with (frames written, frames expected); 0 are expected where the file does not say
 
     An input of 0 frames gives a valid file of 0 frames (plus tail) and a warning.
@@ -121,7 +122,12 @@ def render(
         peak=writer.peak,
         seconds=time.perf_counter() - began,
     )
-    report.warnings = [*_warnings(report, reader), *(f"{writer.path}: {words}" for words in writer.lost), *faults]
+    report.warnings = [
+        *_warnings(report, reader),
+        *(f"{writer.path}: {words}" for words in writer.lost),
+        *job.late_events(),
+        *faults,
+    ]
     if cut_off := left_over(target):
         report.warnings.append(cut_off)
     if locked:
@@ -130,19 +136,17 @@ def render(
 
 
 def _chain_rate(chain: Chain, asked: float | None, of_file: int) -> float:
-    rate = asked or chain.wanted_rate
+    rate = chain.wanted_rate if asked is None else asked
     if rate is None:
         rate = min(of_file, RATES[1]) if of_file >= RATES[0] else FALLBACK_RATE
-    if not RATES[0] <= rate <= RATES[1]:
-        raise AudioError(f"sample rate {refused(rate, *RATES)} Hz is not allowed, use {RATES[0]:g} to {RATES[1]:g} Hz")
-    return float(rate)
+    return check_rate(rate)
 
 
 def _tail_frames(link: Link, tail: float | str, rate: float) -> int:
     if tail == "auto":
         frames = int(link.engine.tail_samples)
         return min(frames, int(AUTO_TAIL_S * rate))
-    if isinstance(tail, str) or not 0.0 <= tail <= 3600.0:
+    if isinstance(tail, str) or not is_number(tail) or not 0.0 <= tail <= 3600.0:
         raise CspaceError(f"tail = {tail!r} is not allowed, use 0 to 3600 seconds or 'auto'")
     return round(tail * rate)
 
@@ -174,7 +178,9 @@ class _Job:
         self.latency = int(self.engine.latency_samples)
         self._events = _timed_events(link, automation, rate)
         self._next = 0
+        self._names = {link.id_of(s): s.name for s in link.slots}
         self._ended = False
+        self._heard = 0  # frames of the input, at the chain's rate
 
     def output(self) -> Iterator[NDArray[np.float32]]:
         """Float32 [shape=(frames, channels)] at the file's rate: as many as came in, plus the tail."""
@@ -193,12 +199,26 @@ class _Job:
         if missing > 0:
             yield np.zeros((missing, self.reader.channels), np.float32)
 
+    def late_events(self) -> list[str]:
+        """Automation at or after the end of what was written, in a sentence; none if there was none."""
+        end = self._heard + self.tail
+        late = [e for e in self._events if e[0] >= end]
+        if not late:
+            return []
+        at, slot, param, _ = late[0]
+        many = f"{len(late)} automation events lie" if len(late) > 1 else "1 automation event lies"
+        return [
+            f"{many} at or after the end, {end / self.rate:g} s, and had no effect; the first is "
+            f"{self._names[slot]}.{param} at {at / self.rate:g} s"
+        ]
+
     def _wanted(self) -> int:
         return self.reader.frames_read + round(self.tail * self.reader.sample_rate / self.rate)
 
     def _process(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         drop = self.latency
         for x in blocks:
+            self._heard += len(x)
             y = self._engine(x)
             yield y[min(drop, len(y)) :]
             drop -= min(drop, len(y))
@@ -215,6 +235,8 @@ class _Job:
         # Events go in just ahead of their block, so no queue grows with the file.
         while self._next < len(self._events) and self._events[self._next][0] < end:
             at, slot, name, value = self._events[self._next]
+            if self._ended and at >= self._heard + self.tail:
+                break  # the rest of what runs here is latency: nothing of it is written
             self.engine.set(slot, name, value, at)
             self._next += 1
         return np.ascontiguousarray(self.engine.process(np.ascontiguousarray(x.T)).T)
@@ -229,12 +251,14 @@ def _timed_events(link: Link, automation: Iterable[Event], rate: float) -> list[
         native = slot.native if slot is not None else None
         if slot is None or native is None:
             raise ParameterError(f"automation of {address!r}: the chain has no native processor {name!r}")
+        if param in native._array_infos:
+            raise ParameterError(f"automation of {address!r}: an array cannot be automated; automate a parameter")
         info = native._param(param)
         if native.staged:
             raise ParameterError(f"automation of {address!r}: a {native.native_name} decides by itself; automate an eq")
         if info["setup"]:
             raise ParameterError(f"automation of {address!r}: this rebuilds the processor and cannot be timed")
-        if not 0.0 <= at < 1e9:
+        if not is_number(at) or not 0.0 <= at < 1e9:
             raise ParameterError(f"automation of {address!r} at {at} s: use a time from 0 on")
         events.append((round(at * rate), link.id_of(slot), param, to_native(name, info, value)))
     return sorted(events, key=lambda e: e[0])

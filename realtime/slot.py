@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+from ..plugins import by_name
 from ..plugins._base import NativePlugin
 from ..plugins._params import Value
-from ..plugins.external import external_name, external_params, is_external, set_external
+from ..plugins.external import (
+    external_from,
+    external_name,
+    external_params,
+    external_state,
+    is_external,
+    set_external,
+)
 from ..plugins.externalstage import External
 from .errors import ParameterError
 
@@ -19,11 +28,8 @@ class Slot:
     """One processor of a chain under its OSC name (`eq`, `eq2`, …). Compared by identity."""
 
     def __init__(self, plugin: Any, name: str, bypass: bool = False):
-        if not isinstance(plugin, NativePlugin) and not is_external(plugin):
-            raise ParameterError(
-                f"a {type(plugin).__name__} cannot be in a chain: it is neither a cspace plugin nor a pedalboard one"
-            )
-        if not NAME.fullmatch(name):
+        check_plugin(plugin)
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ParameterError(
                 f"processor name {name!r} is not allowed, use up to 32 of a-z, 0-9, - and _ (it is an OSC address)"
             )
@@ -70,6 +76,39 @@ class Slot:
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.plugin!r}{' (bypassed)' if self.bypass else ''}>"
+
+
+def check_plugin(plugin: Any) -> None:
+    """Raises ParameterError, with what to write instead, for what cannot be in a chain."""
+    if isinstance(plugin, type):
+        raise ParameterError(f"{plugin.__name__} is a class; put an object of it in the chain: {plugin.__name__}()")
+    if isinstance(plugin, str):
+        kind = by_name().get(plugin)
+        like = f"{kind.__name__}()" if kind else "Gain()"
+        raise ParameterError(f"{plugin!r} is a text; put a plugin in the chain, such as {like} of cspace.plugins")
+    if hasattr(plugin, "slots") and hasattr(plugin, "process"):
+        raise ParameterError("a Chain cannot be in a chain; add its plugins: chain.extend(other), or [*other]")
+    if not isinstance(plugin, NativePlugin) and not is_external(plugin):
+        raise ParameterError(
+            f"a {type(plugin).__name__} cannot be in a chain: it is neither a cspace plugin nor a pedalboard one"
+        )
+
+
+@dataclass(frozen=True)
+class Written:
+    """A plugin of pedalboard as its settings: itself it can neither be copied nor pickled."""
+
+    settings: dict[str, Any]
+
+
+def written(plugin: Any) -> Any:
+    """What stands for a plugin in copies and pickles. Raises CspaceError for one that cannot be made again."""
+    return Written(external_state(plugin)) if type(plugin).__module__.startswith("pedalboard") else plugin
+
+
+def read_back(plugin: Any) -> Any:
+    """The plugin that `written` stands for."""
+    return external_from(plugin.settings) if isinstance(plugin, Written) else plugin
 
 
 def type_name(plugin: Any) -> str:

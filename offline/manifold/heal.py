@@ -75,10 +75,8 @@ def load(folder: Path, names: tuple[str, ...], seconds: float) -> Iterator[Sound
         x = load_mono(path, SAMPLE_RATE, seconds=begin + seconds).samples
         x = x[round(begin * SAMPLE_RATE) :] if len(x) > (begin + 1.0) * SAMPLE_RATE else x
         x = (0.5 / np.max(np.abs(x))) * x
-        codec = Codec("phase96")
-        late = codec.latency_samples
-        y = codec(np.concatenate([x, np.zeros(late, np.float32)]).astype(np.float32), SAMPLE_RATE)
-        yield Sound(path.stem, kind, x.astype(np.float64), y[late:].astype(np.float64))
+        y = Codec("phase96")(x.astype(np.float32), SAMPLE_RATE)
+        yield Sound(path.stem, kind, x.astype(np.float64), y.astype(np.float64))
 
 
 def losses(count: int, length: int, rate: float, seed: int) -> Bools:
@@ -105,7 +103,7 @@ def live(x: F64, lost: Bools, **settings: Any) -> F64:
     parts = []
     for a, b in pairwise(edges):
         plugin.lost = bool(a < len(lost) and lost[a])
-        parts.append(plugin.process(wire[a:b], SAMPLE_RATE, reset=a == 0))
+        parts.append(plugin.process(wire[a:b], SAMPLE_RATE, reset=a == 0, compensate=False))
     return np.concatenate(parts)[late:].astype(np.float64)
 
 

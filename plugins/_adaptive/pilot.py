@@ -141,17 +141,42 @@ class Stage:
     def __init__(self, pilot: Pilot, channels: int, max_block: int = 1024):
         self.pilot = pilot
         self._max = max_block
-        self._core = _native.Processor("eq")
-        self._core.prepare(pilot.sample_rate, max_block, channels)
+        self.core = _native.Processor("eq")
+        self.core.prepare(pilot.sample_rate, max_block, channels)
         self._ear: list[NDArray[np.float32]] = []
         self._since = 0
         self._fresh = True
+        self._kept: bytes | None = None
+        self._channels = channels
         self._steer(pilot.values)
+
+    @property
+    def latency_samples(self) -> int:
+        """0: sound never waits."""
+        return 0
+
+    def ahead(self, frames: int) -> NDArray[np.float32]:
+        """What comes out if silence follows now."""
+        self.keep()
+        try:
+            return self.process(np.zeros((self._channels, frames), np.float32))
+        finally:
+            self.put_back()
+
+    def keep(self) -> None:
+        """Keeps the sound as it is for `put_back`; until then nothing is heard and no knob moves."""
+        self._kept = self.core.save_state()
+
+    def put_back(self) -> None:
+        """Makes the sound what it was at `keep`."""
+        if self._kept is not None:
+            self.core.load_state(self._kept)
+            self._kept = None
 
     @property
     def tail_samples(self) -> int:
         """How long the filters ring as they stand."""
-        return int(self._core.tail_samples)
+        return int(self.core.tail_samples)
 
     def reset(self) -> None:
         """Starts from silence."""
@@ -161,10 +186,12 @@ class Stage:
 
     def _steer(self, values: dict[str, float] | None) -> None:
         for name, value in (values or {}).items():
-            self._core.set(name, value)
+            self.core.set(name, value)
 
     def process(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """(channels, n) in and out, without delay."""
+        if self._kept is not None:
+            return self.core.process(x)
         out = np.empty_like(x)
         at, n = 0, x.shape[1]
         while at < n:
@@ -174,12 +201,12 @@ class Stage:
                     self._ear = []
                 self._steer(self.pilot.tick())
                 if self._fresh:  # the first knobs are where sound begins, not where it glides to
-                    self._core.reset()
+                    self.core.reset()
                     self._fresh = False
             size = min(n - at, self.pilot.tick_samples - self._since, self._max)
             piece = np.ascontiguousarray(x[:, at : at + size])
             self._ear.append(piece)
-            out[:, at : at + size] = self._core.process(piece)
+            out[:, at : at + size] = self.core.process(piece)
             self._since = (self._since + size) % self.pilot.tick_samples
             at += size
         return out

@@ -282,7 +282,14 @@ class Processor:
         """ValueError with a sentence when the settings can not work."""
 
     def process(self, audio: F32) -> F32:
-        """(channels, frames) in, the same shape out; any number of frames. GIL released. RuntimeError before prepare."""
+        """(channels, frames) in, the same shape out; any number of frames. GIL released. RuntimeError before prepare.
+
+        A block that came out with NaN or Inf is silence, the processor starts over, and `faults` counts it.
+        """
+
+    @property
+    def faults(self) -> int:
+        """Blocks muted because of NaN or Inf, ever."""
 
     def reset(self) -> None: ...
     @property
@@ -393,8 +400,12 @@ class Engine:
         tail_samples: int,
         name: str,
         reset: Callable[[], None],
+        keeper: tuple[Callable[[], None], Callable[[], None]] | None = None,
     ) -> int:
-        """A Python processor run in the block loop. Offline only: RuntimeError once a device or PacedStream drives the engine."""
+        """A Python processor run in the block loop. Offline only: RuntimeError once a device or PacedStream drives the engine.
+
+        keeper: keeps the sound as it is now, and puts it back, for `ahead`.
+        """
 
     def insert_worker(self, index: int, hop: int, latency_samples: int, tail_samples: int, name: str) -> Worker:
         """A slot served by another thread. Total latency = latency_samples, at least hop + max_block; late blocks are concealed by the delayed dry signal."""
@@ -443,6 +454,12 @@ class Engine:
     # -- drive it
     def process(self, audio: F32) -> F32:
         """Device-free driver: (channels, frames) in and out, any number of frames, cut into max_block. RuntimeError while a device drives the engine."""
+
+    def ahead(self, frames: int) -> F32:
+        """What comes out if `frames` of silence follow now: (channels, frames); everything stays as it is.
+
+        Device-free like `process`. RuntimeError if a processor cannot keep its sound and put it back.
+        """
 
     def attach(self) -> tuple[int, int]:
         """(address of the PaStreamCallback, address of its userdata); the device owns the audio side until detach()."""

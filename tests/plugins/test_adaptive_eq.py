@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cspace import _native
 from cspace.offline.eq.signals import ensemble, pink_noise
-from cspace.plugins import AdaptiveEq, AudioError, CspaceError, Eq, ParameterError
+from cspace.plugins import AdaptiveEq, AudioError, CspaceError, CspaceWarning, Eq, ParameterError
 from cspace.plugins._adaptive import model as models
 from cspace.plugins._adaptive.brain import MODES, Brain
 from cspace.plugins._adaptive.curve import FLAT, grid, response_db
@@ -251,7 +251,8 @@ def test_bad_samples_do_not_reach_the_decision() -> None:
     x[0, 60_000] = np.nan
     x[1, 130_000] = np.inf
     plugin = AdaptiveEq(word="warm", period_s=0.2)
-    plugin(x, RATE)
+    with pytest.warns(CspaceWarning, match="2 samples of the input were NaN or Inf"):
+        plugin(x, RATE)
     assert np.isfinite(plugin.tap("setting")).all()
     clean = AdaptiveEq(word="warm", period_s=0.2)
     clean(MUSIC, RATE)

@@ -1,6 +1,6 @@
 //! The audio half of an engine: one call per block.
 
-use cspace_dsp::{Block, Smoothed};
+use cspace_dsp::{Block, Smoothed, StateError};
 use rtrb::{Consumer, Producer};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -264,6 +264,36 @@ impl AudioEngine {
         if self.records.push(record).is_err() {
             count(&self.shared.dropped_records);
         }
+    }
+
+    /// Fills `audio` (planar, `frames` of each channel) with what comes out if silence follows now,
+    /// and leaves everything as it is: the end of a sound that has latency. Edits under way and
+    /// timed events stand still meanwhile. An error, with nothing changed, if a processor cannot
+    /// say its state. Thread: control, while no device has the audio half. Allocates.
+    pub fn ahead(&mut self, audio: &mut [f32], frames: usize) -> Result<(), StateError> {
+        let mut kept = Vec::with_capacity(self.chain.len());
+        let mut failed = None;
+        for slot in &mut self.chain {
+            match slot.keep() {
+                Ok(k) => kept.push(k),
+                Err(e) => {
+                    failed = Some(e);
+                    break;
+                }
+            }
+        }
+        if failed.is_none() {
+            let _flush = FlushDenormals::new();
+            audio.fill(0.0);
+            let mut all = Block::new(audio, frames.max(1), frames);
+            for from in (0..frames).step_by(self.config.max_block) {
+                let mut block = all.slice(from, frames.min(from + self.config.max_block));
+                self.chain.iter_mut().for_each(|slot| slot.try_out(&mut block, &self.shared));
+            }
+        }
+        // Slots behind one that failed were never kept, so the two lists part there.
+        self.chain.iter_mut().zip(kept).for_each(|(slot, k)| slot.put_back(k));
+        failed.map_or(Ok(()), Err)
     }
 
     fn run_chain(&mut self, block: &mut Block<'_>, now: u64, slot_ns: &mut [(u32, u32); MAX_SLOTS]) {

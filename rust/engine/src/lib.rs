@@ -38,6 +38,7 @@ pub use fileport::{PlayerEnd, RecorderEnd};
 pub use gate::GateSwitch;
 pub use remote::{Remote, WorkerEnd};
 pub use shared::Shared;
+pub use slot::all_finite;
 pub use stats::{SlotStats, Snapshot, TimeStats};
 pub use taps::TapReader;
 

@@ -1,6 +1,6 @@
 //! One place in the chain: a processor, the fades that make edits silent, and the guards around it.
 
-use cspace_dsp::{Block, Processor, Smoothed};
+use cspace_dsp::{Block, Processor, Smoothed, StateError, StateIo};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -47,10 +47,25 @@ impl Voice {
         count(&slot.faults);
         false
     }
+
+    /// Its sound as bytes; a processor that panicked is never called again. Thread: control.
+    fn state(&mut self, io: &mut StateIo<'_>) -> Result<(), StateError> {
+        if !self.dead {
+            self.processor.state(io)?;
+        }
+        self.dry.state(io)
+    }
+}
+
+/// The sound in a slot at one moment, see `Slot::keep`.
+pub(crate) struct Kept {
+    ramps: [Smoothed; 4],
+    waits: [usize; 2],
+    voices: Vec<Vec<u8>>,
 }
 
 /// No NaN, no Inf: no sample has all exponent bits set. Branch-free, so it vectorises.
-pub(crate) fn all_finite(x: &[f32]) -> bool {
+pub fn all_finite(x: &[f32]) -> bool {
     const EXPONENT: u32 = 0x7f80_0000;
     x.iter().fold(0u32, |bad, v| bad | u32::from(v.to_bits() & EXPONENT == EXPONENT)) == 0
 }
@@ -216,6 +231,40 @@ impl Slot {
             }
             voice.dry.reset();
         }
+    }
+
+    /// Keeps the sound as it is now for `put_back`; until then no cross-fade ends. An error if a
+    /// processor cannot say its state. Thread: control.
+    pub fn keep(&mut self) -> Result<Kept, StateError> {
+        let mut voices = Vec::new();
+        for voice in [Some(&mut self.voice), self.incoming.as_mut()].into_iter().flatten() {
+            let mut bytes = Vec::new();
+            voice.state(&mut StateIo::Save(&mut bytes))?;
+            voices.push(bytes);
+        }
+        let ramps = [&self.presence, &self.wet, &self.cross, &self.heal].map(Clone::clone);
+        let waits = [self.before_presence, self.before_cross];
+        if self.incoming.is_some() {
+            self.before_cross = usize::MAX;
+        }
+        Ok(Kept { ramps, waits, voices })
+    }
+
+    /// Makes the sound what it was at `keep`. Thread: control.
+    pub fn put_back(&mut self, kept: Kept) {
+        let voices = [Some(&mut self.voice), self.incoming.as_mut()].into_iter().flatten();
+        for (voice, bytes) in voices.zip(kept.voices) {
+            if !voice.dead && voice.state(&mut StateIo::Load(&bytes)).is_err() {
+                voice.processor.reset(); // half a state is worse than none
+            }
+        }
+        [self.presence, self.wet, self.cross, self.heal] = kept.ramps;
+        [self.before_presence, self.before_cross] = kept.waits;
+    }
+
+    /// Processes `block` unheard by taps and ears, between `keep` and `put_back`. Thread: control.
+    pub fn try_out(&mut self, block: &mut Block<'_>, shared: &Shared) {
+        self.process_between_taps(block, shared);
     }
 
     /// Processes `block`, which starts at sample `now`; returns a processor whose cross-fade ended.

@@ -178,6 +178,8 @@ impl Engine {
         self.edit(|c| c.insert_named(index, built, processor.name()))
     }
 
+    #[pyo3(signature = (index, call, latency_samples, tail_samples, name, reset, keeper = None))]
+    #[expect(clippy::too_many_arguments, reason = "what a processor in Python consists of")]
     fn insert_inline(
         &self,
         index: usize,
@@ -186,6 +188,7 @@ impl Engine {
         tail_samples: usize,
         name: &str,
         reset: Py<PyAny>,
+        keeper: Option<(Py<PyAny>, Py<PyAny>)>,
     ) -> PyResult<u32> {
         if self.attached() {
             return Err(PyRuntimeError::new_err(
@@ -193,7 +196,7 @@ impl Engine {
             ));
         }
         let error = self.inline_error.clone();
-        let inline = Inline { call, reset, latency: latency_samples, tail: tail_samples, error };
+        let inline = Inline { call, reset, latency: latency_samples, tail: tail_samples, error, keeper };
         let slot = self.edit(|c| c.insert_named(index, Box::new(inline), name))?;
         self.has_inline.store(true, Ordering::Relaxed);
         Ok(slot)
@@ -365,6 +368,22 @@ impl Engine {
                 lock(&self.control).drain();
             }
             Ok(())
+        })?;
+        match lock(&self.inline_error).take() {
+            Some(error) => Err(error),
+            None => arrays::array(py, x, channels, frames),
+        }
+    }
+
+    fn ahead<'py>(&self, py: Python<'py>, frames: usize) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let channels = self.config.channels;
+        let mut x = vec![0.0; channels * frames];
+        py.detach(|| {
+            let mut audio = lock(&self.audio);
+            let Audio::Idle(driver) = &mut *audio else {
+                return Err(PyRuntimeError::new_err("a device or PacedStream drives this engine"));
+            };
+            driver.engine().ahead(&mut x, frames).map_err(|e| PyRuntimeError::new_err(e.to_string()))
         })?;
         match lock(&self.inline_error).take() {
             Some(error) => Err(error),

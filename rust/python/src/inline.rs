@@ -23,6 +23,8 @@ pub struct Inline {
     pub latency: usize,
     pub tail: usize,
     pub error: FirstError,
+    /// Keeps the sound as it is, and puts it back, if the object can.
+    pub keeper: Option<(Py<PyAny>, Py<PyAny>)>,
 }
 
 impl Inline {
@@ -77,7 +79,15 @@ impl Processor for Inline {
         f32::NAN
     }
 
-    fn state(&mut self, _io: &mut StateIo<'_>) -> Result<(), StateError> {
-        Ok(()) // kept by the Python object
+    /// The Python object itself keeps what is asked for last.
+    fn state(&mut self, io: &mut StateIo<'_>) -> Result<(), StateError> {
+        let Some((keep, put_back)) = &self.keeper else { return Err(StateError::Mismatch) };
+        let call = if matches!(io, StateIo::Save(_)) { keep } else { put_back };
+        Python::attach(|py| {
+            call.call0(py).map(drop).map_err(|e| {
+                self.keep(e);
+                StateError::Mismatch
+            })
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! One native processor, used alone or as the pattern for an engine's slot.
 
-use cspace_dsp::{self as dsp, Block, Info, Prepare, StateIo, registry};
-use cspace_engine::FlushDenormals;
+use cspace_dsp::{self as dsp, Block, Info, Prepare, Smoothed, StateIo, registry};
+use cspace_engine::{FADE_MS, FlushDenormals, all_finite};
 use cspace_engine::hosted::{Hosted, HostedSpec};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyValueError};
@@ -18,6 +18,39 @@ struct Inner {
     prepared: Option<Prepare>,
     /// Arrays as given, to build further copies from.
     arrays: Vec<Option<Vec<f32>>>,
+    guard: Guard,
+}
+
+/// What an engine does for a slot, for a processor used alone: one that gives NaN or Inf is muted and
+/// reset, and comes back within 10 ms.
+struct Guard {
+    faults: u64,
+    heal: Smoothed,
+}
+
+impl Guard {
+    fn new() -> Self {
+        Self { faults: 0, heal: Smoothed::new(1.0) }
+    }
+
+    /// Runs the processor on a block of at most the prepared size.
+    fn process(&mut self, processor: &mut dyn dsp::Processor, block: &mut Block<'_>, rate: f64) {
+        processor.process(block);
+        if !(0..block.channels()).all(|c| all_finite(block.channel(c))) {
+            block.clear();
+            processor.reset();
+            self.faults += 1;
+            self.heal.set(0.0, 0);
+            self.heal.set(1.0, (FADE_MS * 1e-3 * rate).round() as usize);
+        } else if self.heal.current() < 1.0 || self.heal.is_moving() {
+            let mut end = self.heal.clone();
+            for channel in block.channels_mut() {
+                end = self.heal.clone();
+                channel.iter_mut().for_each(|x| *x *= end.tick());
+            }
+            self.heal = end;
+        }
+    }
 }
 
 /// See the type stub.
@@ -76,13 +109,13 @@ impl Processor {
             .ok_or_else(|| PyKeyError::new_err(format!("no processor called '{name}'")))?;
         let info = processor.info();
         let arrays = vec![None; info.arrays.len()];
-        Ok(Self { info, model: None, inner: Mutex::new(Inner { processor, prepared: None, arrays }) })
+        Ok(Self { info, model: None, inner: Mutex::new(Inner { processor, prepared: None, arrays, guard: Guard::new() }) })
     }
 
     #[staticmethod]
     fn of_model(model: &Model) -> Self {
         let processor = Box::new(Hosted::new(model.spec.clone(), false));
-        let inner = Inner { processor, prepared: None, arrays: Vec::new() };
+        let inner = Inner { processor, prepared: None, arrays: Vec::new(), guard: Guard::new() };
         Self { info: model.spec.info, model: Some(model.spec.clone()), inner: Mutex::new(inner) }
     }
 
@@ -159,17 +192,26 @@ impl Processor {
         let (mut x, frames) = arrays::planar(&audio, spec.channels)?;
         py.detach(|| {
             let mut inner = lock(&self.inner);
+            let Inner { processor, guard, .. } = &mut *inner;
             let _flush = FlushDenormals::new();
             let mut all = Block::new(&mut x, frames.max(1), frames);
             for from in (0..frames).step_by(spec.max_block) {
-                inner.processor.process(&mut all.slice(from, frames.min(from + spec.max_block)));
+                let mut block = all.slice(from, frames.min(from + spec.max_block));
+                guard.process(&mut **processor, &mut block, spec.sample_rate);
             }
         });
         arrays::array(py, x, spec.channels, frames)
     }
 
     fn reset(&self) {
-        lock(&self.inner).processor.reset();
+        let mut inner = lock(&self.inner);
+        inner.processor.reset();
+        inner.guard.heal = Smoothed::new(1.0);
+    }
+
+    #[getter]
+    fn faults(&self) -> u64 {
+        lock(&self.inner).guard.faults
     }
 
     #[getter]
