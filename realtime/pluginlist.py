@@ -166,6 +166,11 @@ class PluginList(MutableSequence[Any]):
         with self._edits:
             self._become(sorted(self._slots, key=lambda s: key(s.plugin), reverse=reverse))
 
+    def become(self, other: PluginList) -> None:
+        """Takes over the plugins, names and bypass switches of another list, in one edit."""
+        with self._edits:
+            self._become([Slot(s.plugin, s.name, s.bypass) for s in other.slots])
+
     def move(self, which: int | str | Any, index: int) -> None:
         """Gives a plugin another place: the one it will have in the list afterwards."""
         with self._edits:

@@ -114,7 +114,5 @@ def take_over(preset: Chain, chain: Chain) -> None:
             if a.bypass != b.bypass:
                 chain.bypass(a.name, b.bypass)
     else:
-        del chain[:]
-        for b in theirs:
-            chain.insert(len(chain), b.plugin, name=b.name, bypass=b.bypass)
+        chain.become(preset)
     chain.title = preset.title
