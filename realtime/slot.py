@@ -86,7 +86,8 @@ def check_plugin(plugin: Any) -> None:
         kind = by_name().get(plugin)
         like = f"{kind.__name__}()" if kind else "Gain()"
         raise ParameterError(f"{plugin!r} is a text; put a plugin in the chain, such as {like} of cspace.plugins")
-    if hasattr(plugin, "slots") and hasattr(plugin, "process"):
+    # By its class alone: a VST3 plugin that is asked for an attribute it has not may forget its settings.
+    if hasattr(type(plugin), "slots") and not isinstance(plugin, NativePlugin):
         raise ParameterError("a Chain cannot be in a chain; add its plugins: chain.extend(other), or [*other]")
     if not isinstance(plugin, NativePlugin) and not is_external(plugin):
         raise ParameterError(
