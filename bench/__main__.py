@@ -26,6 +26,7 @@ BENCHES = {
     "neural": ".neural",
     "adaptive_eq": ".adaptive_eq",
     "jack": ".jack_gil",
+    "osc_attack": ".osc_attack",
     "index": ".index",
     "manifold": ".manifold",
     "heal": ".heal",

@@ -49,8 +49,8 @@ _log = logging.getLogger(__name__)
 FAR_S = 60.0  # time tags further ahead are refused
 AHEAD_S = 0.5  # how long before its time an event goes to the engine
 #: What is done within this time is done before the next message is read, so that messages sent in a
-#: row take effect in a row; what takes longer goes on beside.
-GRACE_S = 0.05
+#: row take effect in a row; what takes longer goes on beside. In a flood of such messages it is not waited for.
+GRACE_S = 0.03
 _TICK_S = 0.1
 _OWN = ("/bypass", "/panic", "/preset/load", "/preset/save", "/stats", "/ping")
 
@@ -94,6 +94,7 @@ class OscHandler:
         self._map = AddressMap(control, _OWN)
         self._schedule = Schedule()
         self._builder = Builder()
+        self._graces = Bucket(2, 10)
         self._hints = Bucket(5, 20)  # looking for like names takes a thousand times as long as the rest
 
     @property
@@ -207,7 +208,7 @@ class OscHandler:
         fence, scene = (False, False) if plan is None else (plan.fence, plan.scene)
         if not self._builder.add(key, later, fence=fence, scene=scene):
             raise BadMessage("refused", "too much waits to be built already; send this again later")
-        if idle:
+        if idle and self._graces.take():
             self._builder.wait(GRACE_S)
 
     def _run(self, plan: _Plan) -> None:

@@ -110,6 +110,7 @@ def _play(
     view: bool,
 ) -> int:
     """Until it ends; returns the exit code. What can fail while it closes is told after all is closed."""
+    import sys
     from ipaddress import ip_address
 
     from ..audiofile.parts import left_over
@@ -122,6 +123,7 @@ def _play(
     from ..realtime.stream import is_file
     from ..realtime.transfer import named
 
+    sys.setswitchinterval(0.0005)  # OSC waits that long for a preset or the view, at each packet, where 5 ms is usual
     failed: CspaceError | None = None
     watch: Watch | None = None
     with request.in_order():
