@@ -178,7 +178,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 def test_a_dense_sequence_loses_nothing(rig: Rig) -> None:
-    """More events within half a second than the engine can hold; each one is carried out or answered."""
+    """More events within half a second than the engine can hold; each one is carried out, late ones at once."""
     n = 4 * MAX_HANDED
     start = time.time() + 3.0
     for k in range(0, n, 50):
@@ -187,8 +187,7 @@ def test_a_dense_sequence_loses_nothing(rig: Rig) -> None:
         ]
         rig.client.send(bundle(None, *part))
     assert rig.client.ping() == []
-    assert rig.handler.waiting > 0
-    assert until(lambda: rig.handler.waiting == 0)
+    assert until(lambda: rig.handler.waiting == 0, 60)
     assert rig.chain["gain"].gain_db == -float((n - 1) % 60)
     stats = rig.client.stats()
     assert stats["dropped_events"] == 0
