@@ -140,7 +140,8 @@ class _Nearest:
         m = match[: len(self.wide), None]
         bins = self.starts // _BIN
         away = (bins < np.maximum(0, m - self.guard) // _BIN) | (bins > (m + self.guard) // _BIN)
-        return np.sqrt(np.min(np.where(away, self.squares, np.inf), axis=1, initial=np.inf))
+        found: F64 = np.sqrt(np.min(np.where(away, self.squares, np.inf), axis=1, initial=np.inf))
+        return found
 
 
 @dataclass
