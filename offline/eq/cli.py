@@ -368,7 +368,7 @@ def evaluate(
 
     Examples
     --------
-        cspace eq evaluate data/recordings/music --data safe_eq.csv --json results/eq_music.json
+        cspace eq evaluate data/recordings/music --data safe_eq.csv --json eq_music.json
     """
     from .musictest import run
 

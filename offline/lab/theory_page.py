@@ -2,7 +2,7 @@
 
 PAGE = """# What is shown about CSpace, and what is only claimed
 
-Made by `cspace lab theory --page docs/theory.md`; the figures are computed when the page is made.
+Made by `cspace lab theory --page docs/theory.md --force`; the figures are computed when the page is made.
 Symbols: λ = r e^(jθ) is the pole of an oscillator, b = 1 − r its input gain, x the sound.
 
 ## Shown

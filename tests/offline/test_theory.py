@@ -57,7 +57,7 @@ def test_the_page_in_docs_is_the_page_printed(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     made = (tmp_path / "t.md").read_text(encoding="utf-8")
     assert without_figures(made) == without_figures(PAGE.read_text(encoding="utf-8")), (
-        "run cspace lab theory --page docs/theory.md"
+        "run cspace lab theory --page docs/theory.md --force"
     )
     assert "FAILS" not in made
     # The figures too: to the page's digits, and those of rounding, which machines differ in, as such.
