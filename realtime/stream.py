@@ -18,6 +18,7 @@ from .. import _native
 from ..audiofile import FORMATS
 from ..outputs import settled
 from ..plugins._audio import MAX_CHANNELS, check_rate
+from ..standardio import STANDARD
 from .chain import Chain
 from .devicestream import DeviceStream
 from .errors import AudioError, CspaceError, DeviceError, DeviceLost, RateRefused
@@ -359,7 +360,7 @@ def is_file(port: Port) -> bool:
         return False
     if isinstance(port, os.PathLike):
         return True
-    return Path(port).suffix.lower() in FORMATS or os.sep in port or Path(port).is_file()
+    return port == STANDARD or Path(port).suffix.lower() in FORMATS or os.sep in port or Path(port).is_file()
 
 
 def is_device(port: Port) -> bool:

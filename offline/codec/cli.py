@@ -65,12 +65,22 @@ def encode(
         cspace codec encode song.flac --model rate24 --kbps 16
     """
     if target is None:
-        target = source.with_suffix(".csc")
+        target = beside(source, ".csc")
         claim(target)
     made = _encode(source, target, model, kbps, mono, one_pass)
     for line in made.conversions:
         note(line)
     say(f"written: {target} ({made.bytes} bytes, {made.seconds:.2f} s, {made.kbps:.2f} kbit/s)")
+
+
+def beside(source: Path, suffix: str) -> Path:
+    """The source's name with another suffix. Raises ParameterError for standard input, which has none."""
+    from ...plugins._errors import ParameterError
+    from ...standardio import STANDARD
+
+    if str(source) == STANDARD:
+        raise ParameterError(f"standard input has no name to make one from; name the {suffix} file to write")
+    return source.with_suffix(suffix)
 
 
 def _encode(source: Path, target: Path, model: str, kbps: float | None, mono: bool, one_pass: bool) -> Encoded:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...audiofile import Reader, Writer, places
 from ...outputs import settled
 from ...plugins._errors import AudioError, FileError
-from ...regularfile import open_regular
+from ...standardio import open_input
 from ...wholefile import whole
 from . import container
 from .codec import Analyser, Codec, Synthesiser, by_hash, decode_codes, encode_codes, load
@@ -198,7 +198,7 @@ def model_of(source: Path, name: str | None) -> Codec:
     """The model of a name, or the shipped one that a file names by its hash. Raises FileError."""
     if name is not None:
         return load(name)
-    with open(open_regular(source), "rb") as file:
+    with open_input(source, "encoded file") as file:
         header = container.read_header(file, str(source))
     codec = by_hash(header.model)
     if codec is None:
@@ -292,8 +292,9 @@ def decode_file(
     Raises FileError for a file that is none, was made with another model, or holds nothing to decode.
     """
     damage = Damage()
-    with open(open_regular(source), "rb") as file:
-        size = max(1, os.fstat(file.fileno()).st_size)
+    with open_input(source, "encoded file") as file:
+        size = max(1, file.seek(0, os.SEEK_END))
+        file.seek(0)
         header = container.read_header(file, str(source))
         check_model(codec, header, str(source))
         decoder = Decoder(codec, header)

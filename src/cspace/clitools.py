@@ -5,11 +5,13 @@ Exit codes: 0 done, 1 it failed while running, 2 something asked for is wrong.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -17,7 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from .clioutputs import checked, declared, with_force
+from .clioutputs import OutputFile, OutputFolder, checked, declared, with_force
+from .standardout import NAME as STANDARD_OUTPUT
+from .standardout import is_standard, to_standard_output
 from .terminal import clean, json_text
 
 
@@ -32,13 +36,16 @@ class _Plain(Console):
         return super().render_str(clean(text, lines=True), **options)
 
 
+#: The file that goes to standard output, which messages call so.
+_shown_as = ""
+
 out = _Plain()
 err = _Plain(stderr=True)
 
 
 def complain(message: str) -> None:
     """Prints one red line on standard error."""
-    err.print(f"cspace: {clean(message)}", style="red", soft_wrap=True)
+    err.print(f"cspace: {clean(_named(message))}", style="red", soft_wrap=True)
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -49,7 +56,11 @@ def fail(message: str, code: int) -> NoReturn:
 
 def say(line: str) -> None:
     """Prints one line; what a name in it holds is shown, not done."""
-    out.print(clean(line), soft_wrap=True)
+    out.print(clean(_named(line)), soft_wrap=True)
+
+
+def _named(line: str) -> str:
+    return line.replace(_shown_as, STANDARD_OUTPUT) if _shown_as else line
 
 
 def say_text(text: str) -> None:
@@ -64,7 +75,7 @@ def say_json(data: Any) -> None:
 
 def note(line: str) -> None:
     """Prints a yellow line on standard error: good to know, not wrong."""
-    err.print(clean(line), style="yellow", soft_wrap=True)
+    err.print(clean(_named(line)), style="yellow", soft_wrap=True)
 
 
 # Packages that only some commands need, and the extra each belongs to.
@@ -147,8 +158,9 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             force = bool(bound.arguments.get("force", False))
             if adds_force:
                 kwargs.pop("force", None)
-            with checked(outputs, dict(bound.arguments), force):
-                return command(*args, **kwargs)
+            values = dict(bound.arguments)
+            with _through_standard_output(outputs, values) as given, checked(outputs, values | given, force):
+                return command(*args, **(kwargs | given))
         except ModuleNotFoundError as e:
             fail(missing_extra(e), 2)
         except CspaceError as e:
@@ -166,6 +178,32 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     if signature is not None:
         guarded.__signature__ = signature  # type: ignore[attr-defined]
     return guarded
+
+
+@contextlib.contextmanager
+def _through_standard_output(
+    outputs: dict[str, OutputFile | OutputFolder], values: dict[str, Any]
+) -> Iterator[dict[str, Path]]:
+    """For an output called `-`, the file to write in its place; it goes to standard output at the end."""
+    global _shown_as
+    from .plugins._errors import ParameterError
+
+    asked = [name for name in outputs if is_standard(values.get(name))]
+    if not asked:
+        yield {}
+        return
+    kind = outputs[asked[0]]
+    if len(asked) > 1:
+        raise ParameterError(f"- can stand for one output, not for {' and '.join(asked)}")
+    if isinstance(kind, OutputFolder) or kind.port:
+        what = "a folder is written here" if isinstance(kind, OutputFolder) else "this plays in real time"
+        raise ParameterError(f"{asked[0]} cannot be standard output (-): {what}; give a name")
+    with to_standard_output(kind.suffixes[0] if kind.suffixes else ".wav") as path:
+        _shown_as = str(path)
+        try:
+            yield {asked[0]: path}
+        finally:
+            _shown_as = ""
 
 
 def to_nowhere() -> None:

@@ -6,6 +6,7 @@ Thread: control.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import sys
@@ -14,6 +15,7 @@ import threading
 from typing import IO
 
 from .plugins._errors import FileError
+from .regularfile import open_regular
 
 #: What stands for standard input, and for standard output, where a command takes a file. A file of
 #: that name is `./-`.
@@ -87,6 +89,43 @@ def _read(fd: int) -> bytes:
     except BlockingIOError:  # whoever started this left the pipe non-blocking
         os.set_blocking(fd, True)
         return os.read(fd, _CHUNK)
+
+
+class StandardInput(io.RawIOBase):
+    """Standard input as a binary file that can be read at any place. Raises FileError as `standard_input` does."""
+
+    def __init__(self, kind: str):
+        self._fd, self._begin, self._end = standard_input(kind)
+        self._at = self._begin
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Goes to a place in bytes."""
+        base = (self._begin, self._at, self._end)[whence]
+        self._at = max(self._begin, base + offset)
+        return self._at - self._begin
+
+    def readinto(self, buffer: object) -> int:
+        """The next bytes."""
+        into = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        data = os.pread(self._fd, min(len(into), max(0, self._end - self._at)), self._at)
+        into[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def open_input(path: str | os.PathLike[str], kind: str) -> IO[bytes]:
+    """A regular file to read, or, for `-`, standard input; `kind` as in `standard_input`. Raises FileError."""
+    if os.fspath(path) == STANDARD:
+        return io.BufferedReader(StandardInput(kind))
+    return open(open_regular(path), "rb")
 
 
 def read_standard_text(most_bytes: int) -> bytes:

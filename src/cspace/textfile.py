@@ -30,16 +30,15 @@ def read_text(
     path: str | os.PathLike[str],
     *,
     most_bytes: int = MOST_BYTES,
-    standard_input: bool = False,
     strict: bool = True,
 ) -> str:
     """The text in a file: UTF-8, its mark (BOM) taken off, every end of a line as a line feed.
 
-    With `standard_input`, `-` stands for standard input. Without `strict`, bytes that are not UTF-8
+    `-` stands for standard input. Without `strict`, bytes that are not UTF-8
     become U+FFFD. Raises FileError for a file that cannot be read, is no regular one, is larger than
     `most_bytes`, or is not UTF-8: then it names the byte.
     """
-    if standard_input and os.fspath(path) == STANDARD:
+    if os.fspath(path) == STANDARD:
         return decode(read_standard_text(most_bytes), NAME, strict=strict)
     return decode(read_bytes(path, most_bytes), os.fspath(path), strict=strict)
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def live(
     chain: ChainFile = None,
     input: Annotated[
-        str | None, typer.Option("--input", "-i", help="Device name or number, audio file, or null.")
+        str | None,
+        typer.Option("--input", "-i", help="Device name or number, audio file (- for standard input), or null."),
     ] = None,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Device name or number, audio file, or null."), PORT

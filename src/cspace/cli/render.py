@@ -13,10 +13,14 @@ from ..clitools import clear_errors, note, progress, say
 
 @clear_errors
 def render(
-    chain: Annotated[Path, typer.Argument(help="A chain file.")],
-    source: Annotated[Path, typer.Argument(metavar="IN", help="An audio file.")],
+    chain: Annotated[Path, typer.Argument(help="A chain file; - for standard input.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="An audio file; - for standard input.")],
     target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The file to write; its suffix chooses the format."), AUDIO
+        Path,
+        typer.Argument(
+            metavar="OUT", help="The file to write, in the format of its suffix; - for WAV to standard output."
+        ),
+        AUDIO,
     ],
     sample_rate: Annotated[float | None, typer.Option(help="Hz the chain runs at.")] = None,
     subtype: Annotated[str | None, typer.Option(help="Sample format such as PCM_16; by default float32.")] = None,
@@ -29,6 +33,8 @@ def render(
         cspace render chain.toml in.wav out.wav
 
         cspace render chain.toml in.wav out.flac --tail auto
+
+        ffmpeg -i film.mkv -f wav - | cspace render chain.toml - - | aplay
     """
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
