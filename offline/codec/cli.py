@@ -120,7 +120,7 @@ def decode(
     from .files import decode_file, model_of
 
     if target is None:
-        target = source.with_suffix(".wav")
+        target = beside(source, ".wav")
         claim(target)
     codec = model_of(source, model)
     with progress() as bar:

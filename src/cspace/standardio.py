@@ -12,7 +12,7 @@ import stat
 import sys
 import tempfile
 import threading
-from typing import IO
+from typing import IO, BinaryIO
 
 from .plugins._errors import FileError
 from .regularfile import open_regular
@@ -121,7 +121,7 @@ class StandardInput(io.RawIOBase):
         return len(data)
 
 
-def open_input(path: str | os.PathLike[str], kind: str) -> IO[bytes]:
+def open_input(path: str | os.PathLike[str], kind: str) -> BinaryIO:
     """A regular file to read, or, for `-`, standard input; `kind` as in `standard_input`. Raises FileError."""
     if os.fspath(path) == STANDARD:
         return io.BufferedReader(StandardInput(kind))

@@ -127,7 +127,7 @@ def _block_bytes(form: bytes, order: str) -> int:
     at = form.find(b"fmt ") + 8
     if at < 8 or len(form) < at + 14:
         return 1
-    return max(1, struct.unpack_from(order + "H", form, at + 12)[0])
+    return max(1, int(struct.unpack_from(order + "H", form, at + 12)[0]))
 
 
 def _is_empty_sound(source: Source, at: int, size: int, order: str) -> bool:

@@ -82,7 +82,7 @@ class Piece:
         if here == 1:
             return np.repeat(x, wanted, axis=1)
         if wanted == 1:
-            return x.mean(axis=1, keepdims=True, dtype=np.float32)
+            return np.asarray(x.mean(axis=1, keepdims=True, dtype=np.float32))
         out = np.zeros((len(x), wanted), np.float32)
         out[:, :here] = x[:, :wanted]
         return out
