@@ -113,6 +113,14 @@ class ExactFifo:
         return np.ascontiguousarray(np.pad(out[:, :n], ((0, 0), (0, short))))
 
 
+def refusal(plugin: Any) -> ParameterError:
+    """Why `plugin` cannot play in blocks, and what to do."""
+    return ParameterError(
+        f"{external_name(plugin)} cannot play in blocks: it gives its sound only when it is called once with all of "
+        "it. Render a file, or call the chain with a whole sound (reset=True); live, take it out"
+    )
+
+
 # ---- one plugin of a stage -------------------------------------------------------------------
 
 
@@ -134,10 +142,7 @@ class Member:
         self.channels = channels
         self.way = way_of(plugin, sample_rate, channels)
         if self.way is Way.WHOLE:
-            raise ParameterError(
-                f"{self.name} cannot play in blocks: it gives its sound only when it is called once with all of it. "
-                "Render a file, or call the chain with a whole sound (reset=True); live, take it out"
-            )
+            raise refusal(plugin)
         self.bypass = bypass
         self._wet = 0.0 if bypass else 1.0
         self._step = 1.0 / max(1.0, _FADE_S * sample_rate)

@@ -7,7 +7,7 @@ control, for everything here.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,10 +18,12 @@ from ..plugins._audio import MAX_CHANNELS, as_audio, check_buffer, check_rate, t
 from ..plugins._base import NativePlugin
 from ..plugins._calls import Calls
 from ..plugins._hosted import HostedPlugin
+from .callparts import CallParts
 from .callstream import CallStream, held
 from .errors import AudioError, CspaceError, ParameterError, near
 from .link import Link, foreign_figures
 from .pluginlist import PluginList
+from .sequence import Event, PartSequence
 from .slot import Slot, check_plugin, read_back, written
 
 MAX_BLOCK = 1024  # of offline engines; longer buffers are cut to it
@@ -83,6 +85,7 @@ class Chain(PluginList):
     def _begin(self) -> None:
         self._begin_list()
         self._stream: CallStream | None = None  # what process(reset=False) goes on with
+        self._parts: CallParts | None = None  # the same for a whole sound with plugins from elsewhere
         self._calls = Calls()
 
     @property
@@ -159,12 +162,25 @@ class Chain(PluginList):
         return self._offline(list(self._slots), sample_rate, channels, max_block)
 
     def _offline(self, slots: list[Slot], sample_rate: float, channels: int, max_block: int = MAX_BLOCK) -> Link:
+        self._check_offline(channels)
+        engine = _native.Engine(check_rate(sample_rate), channels, max_block)
+        return Link(engine, slots, live=False, bind=False)
+
+    def _check_offline(self, channels: int) -> None:
         if any(link.has_workers for link in self._links):
             raise CspaceError("a plugin of this chain that is not native plays live; stop the stream first")
         if not 1 <= channels <= MAX_CHANNELS:
             raise AudioError(f"{channels} channels cannot be processed, use 1 to {MAX_CHANNELS}")
-        engine = _native.Engine(check_rate(sample_rate), channels, max_block)
-        return Link(engine, slots, live=False, bind=False)
+
+    def parts(
+        self, sample_rate: float, channels: int, max_block: int = MAX_BLOCK, events: Sequence[Event] = ()
+    ) -> PartSequence:
+        """A copy of this chain for one sound fed piece by piece, its delays taken out. `close()` it after use.
+
+        Plugins from elsewhere are called in it as alone. `events` are parameter moves, sorted by time.
+        """
+        self._check_offline(channels)
+        return PartSequence(self._slots, check_rate(sample_rate), channels, max_block, events)
 
     def check(self, plugins: Chain) -> None:
         """Raises CspaceError if the processors of another chain could not play where this one does."""
@@ -252,9 +268,7 @@ class Chain(PluginList):
                 self._stream, self._calls.aligned = stream, calls.aligned
         else:
             with self._calls.lock, held(foreign):
-                stream = self._going_on(rate, x.shape[0], reset)
-                self._calls.begin(reset, compensate)
-                y, faults = _run(self._calls, stream, x, size)
+                y, faults = self._with_foreign(slots, x, rate, size, reset, compensate)
         tell("chain", bad, faults)
         return y[0] if mono else y
 
@@ -265,6 +279,24 @@ class Chain(PluginList):
         with self._calls.lock:
             self._end_stream()
             self._calls.aligned = False
+
+    def _with_foreign(
+        self, slots: list[Slot], x: NDArray[np.float32], rate: float, size: int, reset: bool, compensate: bool | None
+    ) -> tuple[NDArray[np.float32], dict[str, int]]:
+        """A call that may have to wait for plugins from elsewhere: part after part where sound belongs to its place."""
+        parts, channels = self._parts, x.shape[0]
+        if reset and compensate is not False:
+            self._end_stream()
+            self._check_offline(channels)
+            parts = self._parts = CallParts(slots, rate, channels, MAX_BLOCK)
+        elif reset or compensate is False or parts is None or not parts.fits(slots, rate, channels):
+            stream = self._going_on(rate, channels, reset)
+            self._calls.begin(reset, compensate)
+            return _run(self._calls, stream, x, size)
+        self._calls.begin(reset, compensate)
+        before = parts.faults()
+        y = parts.call(x, size)
+        return y, {name: n - before.get(name, 0) for name, n in parts.faults().items() if n > before.get(name, 0)}
 
     def _new_stream(self, slots: list[Slot], rate: float, channels: int) -> CallStream:
         settings = CallStream.settings(slots)
@@ -295,6 +327,9 @@ class Chain(PluginList):
         return True
 
     def _end_stream(self) -> None:
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            parts.close()
         stream, self._stream = self._stream, None
         if stream is not None:
             with self._edits:

@@ -23,7 +23,8 @@ from ..plugins._audio import RATES, check_rate, is_number
 from ..plugins._params import to_native
 from .chain import Chain
 from .errors import CspaceError, ParameterError
-from .link import Link
+from .sequence import Event as Moved
+from .sequence import PartSequence
 
 PIECE = 16_384  # frames in hand at once
 ENGINE_BLOCK = 1024
@@ -90,9 +91,10 @@ def render(
     settled(target, inputs=[source])
     with Reader(source) as reader:
         rate = _chain_rate(chain, sample_rate, reader.sample_rate)
-        link = chain.offline(rate, reader.channels, ENGINE_BLOCK)
+        events = _timed_events(chain, automation, rate)
+        parts = chain.parts(rate, reader.channels, ENGINE_BLOCK, events)
         try:
-            job = _Job(link, reader, rate, _tail_frames(link, tail, rate), automation)
+            job = _Job(parts, reader, rate, _tail_frames(parts, tail, rate), events)
             added = round(job.tail * reader.sample_rate / rate)
             expected = None if reader.frames is None else reader.frames + added
             with Writer(
@@ -108,9 +110,9 @@ def render(
                     writer.write(y)
                     if progress is not None:
                         progress(writer.frames_written, expected or 0)
-            faults = [f"{s['name']} gave NaN or Inf and was muted {s['faults']}×" for s in _faulty(link)]
+            faults = [f"{name} gave NaN or Inf and was muted {n}×" for name, n in parts.muted().items()]
         finally:
-            link.close()
+            parts.close()
     report = Report(
         frames=writer.frames_written,
         sample_rate=reader.sample_rate,
@@ -142,17 +144,13 @@ def _chain_rate(chain: Chain, asked: float | None, of_file: int) -> float:
     return check_rate(rate)
 
 
-def _tail_frames(link: Link, tail: float | str, rate: float) -> int:
+def _tail_frames(parts: PartSequence, tail: float | str, rate: float) -> int:
     if tail == "auto":
-        frames = int(link.engine.tail_samples)
+        frames = parts.tail_samples
         return min(frames, int(AUTO_TAIL_S * rate))
     if isinstance(tail, str) or not is_number(tail) or not 0.0 <= tail <= 3600.0:
         raise CspaceError(f"tail = {tail!r} is not allowed, use 0 to 3600 seconds or 'auto'")
     return round(tail * rate)
-
-
-def _faulty(link: Link) -> list[Any]:
-    return [s for s in link.engine.stats()["slots"] if s["faults"]]
 
 
 def _warnings(report: Report, reader: Reader) -> list[str]:
@@ -170,15 +168,13 @@ def _warnings(report: Report, reader: Reader) -> list[str]:
 class _Job:
     """The stream from input blocks to output blocks: resample, process, cut latency, resample back."""
 
-    def __init__(self, link: Link, reader: Reader, rate: float, tail: int, automation: Iterable[Event]):
-        self.engine = link.engine
+    def __init__(self, parts: PartSequence, reader: Reader, rate: float, tail: int, events: list[Moved]):
+        self.parts = parts
         self.reader = reader
         self.rate = rate
         self.tail = tail
-        self.latency = int(self.engine.latency_samples)
-        self._events = _timed_events(link, automation, rate)
-        self._next = 0
-        self._names = {link.id_of(s): s.name for s in link.slots}
+        self.latency = parts.latency_samples
+        self._events = events
         self._ended = False
         self._heard = 0  # frames of the input, at the chain's rate
 
@@ -205,52 +201,45 @@ class _Job:
         late = [e for e in self._events if e[0] >= end]
         if not late:
             return []
-        at, slot, param, _ = late[0]
+        at, name, param, _ = late[0]
         many = f"{len(late)} automation events lie" if len(late) > 1 else "1 automation event lies"
         return [
             f"{many} at or after the end, {end / self.rate:g} s, and had no effect; the first is "
-            f"{self._names[slot]}.{param} at {at / self.rate:g} s"
+            f"{name}.{param} at {at / self.rate:g} s"
         ]
 
     def _wanted(self) -> int:
         return self.reader.frames_read + round(self.tail * self.reader.sample_rate / self.rate)
 
     def _process(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        drop = self.latency
         for x in blocks:
             self._heard += len(x)
-            y = self._engine(x)
-            yield y[min(drop, len(y)) :]
-            drop -= min(drop, len(y))
+            yield self._fed(x)
         self._ended = True
-        left = self.latency + self.tail
-        while left > 0:
-            y = self._engine(np.zeros((min(left, PIECE), self.reader.channels), np.float32))
-            left -= len(y)
-            yield y[min(drop, len(y)) :]
-            drop -= min(drop, len(y))
+        for n in [PIECE] * (self.tail // PIECE) + [self.tail % PIECE]:
+            yield self._fed(np.zeros((n, self.reader.channels), np.float32))
+        rest = self.parts.finish()
+        if rest is not None:
+            yield np.ascontiguousarray(rest.T)
 
-    def _engine(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        end = self.engine.sample_time + len(x)
-        # Events go in just ahead of their block, so no queue grows with the file.
-        while self._next < len(self._events) and self._events[self._next][0] < end:
-            at, slot, name, value = self._events[self._next]
-            if self._ended and at >= self._heard + self.tail:
-                break  # the rest of what runs here is latency: nothing of it is written
-            self.engine.set(slot, name, value, at)
-            self._next += 1
-        return np.ascontiguousarray(self.engine.process(np.ascontiguousarray(x.T)).T)
+    def _fed(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(self.parts.feed(np.ascontiguousarray(x.T)).T)
 
 
-def _timed_events(link: Link, automation: Iterable[Event], rate: float) -> list[tuple[int, int, str, float]]:
-    events = []
-    slots = {s.name: s for s in link.slots}
+def _timed_events(chain: Chain, automation: Iterable[Event], rate: float) -> list[Moved]:
+    events: list[Moved] = []
+    slots = {s.name: s for s in chain.slots}
     for at, address, value in automation:
         name, _, param = str(address).partition(".")
         slot = slots.get(name)
-        native = slot.native if slot is not None else None
-        if slot is None or native is None:
-            raise ParameterError(f"automation of {address!r}: the chain has no native processor {name!r}")
+        if slot is None:
+            raise ParameterError(f"automation of {address!r}: the chain has no processor {name!r}")
+        if not is_number(at) or not 0.0 <= at < 1e9:
+            raise ParameterError(f"automation of {address!r} at {at} s: use a time from 0 on")
+        native = slot.native
+        if native is None:  # its part checks it
+            events.append((round(at * rate), name, param, value))
+            continue
         if param in native._array_infos:
             raise ParameterError(f"automation of {address!r}: an array cannot be automated; automate a parameter")
         info = native._param(param)
@@ -258,9 +247,7 @@ def _timed_events(link: Link, automation: Iterable[Event], rate: float) -> list[
             raise ParameterError(f"automation of {address!r}: a {native.native_name} decides by itself; automate an eq")
         if info["setup"]:
             raise ParameterError(f"automation of {address!r}: this rebuilds the processor and cannot be timed")
-        if not is_number(at) or not 0.0 <= at < 1e9:
-            raise ParameterError(f"automation of {address!r} at {at} s: use a time from 0 on")
-        events.append((round(at * rate), link.id_of(slot), param, to_native(name, info, value)))
+        events.append((round(at * rate), name, param, to_native(name, info, value)))
     return sorted(events, key=lambda e: e[0])
 
 

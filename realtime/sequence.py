@@ -32,13 +32,6 @@ _SHORT = 256  # frames; calls of a plugin that wants one size are not made short
 _PIECE = 16_384
 
 
-def needs_sequence(slots: Iterable[Slot], sample_rate: float, channels: int) -> bool:
-    """Whether a plugin here does not take pieces of any size, so that in an engine it would not give what it gives."""
-    return any(
-        s.native is None and not s.bypass and way_of(s.plugin, sample_rate, channels) is not Way.DIRECT for s in slots
-    )
-
-
 class NativePart:
     """A run of native processors in an engine of its own."""
 
@@ -184,11 +177,6 @@ class ForeignPart:
             raise CspaceError(f"{self.name} kept {end - self._given} samples for itself, even after 10 s of silence")
         return np.concatenate(out, axis=1)
 
-    def piece(self, x: F32, first: bool) -> F32:
-        """One call of a stream of pieces, exactly as pedalboard makes it; silence in front where it gives less."""
-        y = call(self.plugin, x, self.rate, LARGEST, first)
-        return np.pad(y, ((0, 0), (x.shape[1] - y.shape[1], 0)))
-
     def close(self) -> None:
         """Parameters that were moved stand where they stood."""
         for name, value in self._kept.items():
@@ -233,7 +221,9 @@ class PartSequence:
                     continue
                 for slot in run:
                     check_free(slot.plugin, self)
-                    if not slot.bypass:
+                    if slot.bypass:
+                        _checked(slot.plugin, [e for e in events if e[1] == slot.name])
+                    else:
                         self.parts.append(ForeignPart(slot, rate, channels, events))
         except BaseException:
             self.close()

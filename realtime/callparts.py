@@ -1,0 +1,104 @@
+"""A chain that is called and has plugins from elsewhere: part after part, each plugin as it is called alone.
+
+A call with `reset=True` gives what the plugins give in whole calls one after the other; calls that go on
+give what they give then. Thread: control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _native
+from ..plugins._calls import Calls
+from ..plugins.externalstage import check_free, refusal
+from ..plugins.externalways import LARGEST, Way, call, way_of
+from .callstream import CallStream
+from .link import Link
+from .slot import Slot
+
+F32 = NDArray[np.float32]
+
+
+class _Native:
+    """A run of native processors in an engine of its own."""
+
+    def __init__(self, slots: Sequence[Slot], rate: float, channels: int, block: int):
+        self.slots = list(slots)
+        settings = CallStream.settings(self.slots)
+        link = Link(_native.Engine(rate, channels, block), self.slots, live=False, bind=False)
+        self.stream = CallStream(link, self.slots, settings)
+        self._calls = Calls()
+        self._calls.aligned = True
+        self._bypassed: dict[Slot, bool] | None = None
+
+    def call(self, x: F32, size: int, first: bool) -> F32:
+        """One piece; what was set since the last is cross-faded."""
+        if not first and self._bypassed is None:
+            self.stream.follow(self.slots)
+            self._bypassed = {s: s.bypass for s in self.slots}
+        for slot, was in (self._bypassed or {}).items():
+            if slot.bypass != was:
+                self.stream.link.bypass(slot, slot.bypass)
+        if self._bypassed is not None:
+            self._bypassed = {s: s.bypass for s in self.slots}
+        return self._calls.run(self.stream, x, size)
+
+
+class CallParts:
+    """One sound, whole or in pieces, through the slots of a chain."""
+
+    def __init__(self, slots: Sequence[Slot], rate: float, channels: int, block: int):
+        self.slots = list(slots)
+        self.rate, self.channels = rate, channels
+        self.latency_samples = 0
+        self._first = True
+        self._parts: list[_Native | Slot] = []
+        for native, group in groupby(self.slots, lambda s: s.native is not None):
+            run = list(group)
+            self._parts += [_Native(run, rate, channels, block)] if native else run
+        for part in self._parts:
+            if isinstance(part, Slot):
+                check_free(part.plugin, self)
+                part.plugin.reset()  # else pedalboard remembers the channels of another sound
+
+    def fits(self, slots: Sequence[Slot], rate: float, channels: int) -> bool:
+        """Whether it can go on with such sound: the same places in the same order."""
+        return (list(slots), rate, channels) == (self.slots, self.rate, self.channels)
+
+    def call(self, x: F32, size: int) -> F32:
+        """(channels, n) in and out. Raises CspaceError for a plugin that fails or cannot go on."""
+        first = self._first
+        for part in self._parts:
+            if isinstance(part, _Native):
+                x = part.call(x, size, first)
+            elif not part.bypass:
+                x = self._foreign(part, x, first)
+        self._first = False
+        return x
+
+    def _foreign(self, slot: Slot, x: F32, first: bool) -> F32:
+        if x.shape[1] == 0:
+            return x
+        if not first and way_of(slot.plugin, self.rate, self.channels) is Way.WHOLE:
+            raise refusal(slot.plugin)
+        y = call(slot.plugin, x, self.rate, LARGEST, first)
+        # What withholds gives less after a change of its settings; the rest is silence.
+        return np.pad(y, ((0, 0), (x.shape[1] - y.shape[1], 0))) if y.shape != x.shape else y
+
+    def faults(self) -> dict[str, int]:
+        """Blocks muted because of NaN or Inf, by the name of the processor, ever."""
+        found: dict[str, int] = {}
+        for part in self._parts:
+            if isinstance(part, _Native):
+                found |= part.stream.faults()
+        return found
+
+    def close(self) -> None:
+        """Lets go of the engines."""
+        for part in self._parts:
+            if isinstance(part, _Native):
+                part.stream.close()
