@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import _native
 from ..plugins._calls import Calls
 from ..plugins.externalstage import check_free, refusal
-from ..plugins.externalways import LARGEST, Way, call, way_of
+from ..plugins.externalways import HOP, LARGEST, Way, call, way_of
 from .callstream import CallStream
 from .link import Link
 from .slot import Slot
@@ -85,9 +85,17 @@ class CallParts:
             return x
         if not first and way_of(slot.plugin, self.rate, self.channels) is Way.WHOLE:
             raise refusal(slot.plugin)
+        n = x.shape[1]
         y = call(slot.plugin, x, self.rate, LARGEST, first)
+        if first:  # pedalboard's own give all of it; others may withhold some, which silence brings out
+            silence = np.zeros((self.channels, min(n, HOP)), np.float32)
+            for _ in range(int(10 * self.rate / silence.shape[1])):
+                if y.shape[1] >= n:
+                    break
+                y = np.concatenate([y, call(slot.plugin, silence, self.rate, LARGEST, False)], axis=1)
+            y = y[:, :n]
         # What withholds gives less after a change of its settings; the rest is silence.
-        return np.pad(y, ((0, 0), (x.shape[1] - y.shape[1], 0))) if y.shape != x.shape else y
+        return np.pad(y, ((0, 0), (n - y.shape[1], 0))) if y.shape != x.shape else y
 
     def faults(self) -> dict[str, int]:
         """Blocks muted because of NaN or Inf, by the name of the processor, ever."""
