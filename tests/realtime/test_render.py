@@ -115,7 +115,7 @@ def test_automation_moves_at_its_sample(tmp_path: Path) -> None:
     assert chain["gain"].gain_db == 0.0
     for bad, message in [
         ("gain.gian_db", "did you mean 'gain_db'"),
-        ("eq.low_gain_db", "no native processor 'eq'"),
+        ("eq.low_gain_db", "no processor 'eq'"),
         ("gain", "has no parameter"),
     ]:
         with pytest.raises(CspaceError, match=message):
