@@ -1,8 +1,8 @@
 //! One native processor, used alone or as the pattern for an engine's slot.
 
 use cspace_dsp::{self as dsp, Block, Info, Prepare, Smoothed, StateIo, registry};
-use cspace_engine::{FADE_MS, FlushDenormals, all_finite};
 use cspace_engine::hosted::{Hosted, HostedSpec};
+use cspace_engine::{FADE_MS, FlushDenormals, all_finite};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -109,7 +109,11 @@ impl Processor {
             .ok_or_else(|| PyKeyError::new_err(format!("no processor called '{name}'")))?;
         let info = processor.info();
         let arrays = vec![None; info.arrays.len()];
-        Ok(Self { info, model: None, inner: Mutex::new(Inner { processor, prepared: None, arrays, guard: Guard::new() }) })
+        Ok(Self {
+            info,
+            model: None,
+            inner: Mutex::new(Inner { processor, prepared: None, arrays, guard: Guard::new() }),
+        })
     }
 
     #[staticmethod]
