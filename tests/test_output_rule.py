@@ -303,6 +303,26 @@ def test_names_that_a_command_makes_up_are_kept_too(
     assert [p for p in Path(name).parent.iterdir() if p.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (["phase0", "run", "-o", "p", "--force"], "p/latents/mine.txt"),
+        (["phase0", "tier1", "exp1", "lat", "-o", "p", "--run-id", "a", "--force"], "p/a/exp1/mine.txt"),
+        (["manifold", "export", "run", "p", "--no-onnx", "--force"], "p/mine.txt"),
+    ],
+    ids=["phase0", "tier1", "export"],
+)
+def test_force_empties_no_folder_of_others(
+    line: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path(name).parent.mkdir(parents=True)
+    Path(name).write_bytes(b"precious")
+    assert CliRunner().invoke(app, line).exit_code == 2
+    assert Path(name).read_bytes() == b"precious"
+
+
 def test_two_inputs_of_one_name_do_not_lose_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):

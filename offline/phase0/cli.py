@@ -65,7 +65,7 @@ def _go(config: Phase0Config, step: str, scheduler: str | None, workers: int | N
     from .study import Study
     from .work import connect
 
-    claim_folder(config.out, ("manifest.jsonl", "utterances.parquet", "splits", "latents"), "run of phase 0")
+    claim_folder(config.out, ("manifest.jsonl", "utterances.parquet"), "run of phase 0", empties=True)
     with connect(scheduler, workers or config.run.workers) as crew, progress() as bar:
         task = bar.add_task(step, total=None)
 

@@ -9,6 +9,7 @@ OUT/config.yaml, manifest.jsonl      settings; what ran when (the only file with
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ from .splits import make_splits, read_splits, write_splits
 from .store import LatentStore
 from .work import Workers
 
+#: As `wholefile` names what it writes; other hidden files are not ours.
+_LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.part(\.\w+)?")
 STEPS = ("prepare", "splits", "latents", "frames", "fit", "evaluate", "report")
 
 
@@ -125,7 +128,7 @@ class Study:
         """Removes what a killed run left half written: hidden files beside those that are whole by now."""
         for folder in (self.out, *(self.out / f for f in ("splits", "latents", "fits", "cells", "plots", "done"))):
             for left in folder.glob(".*.part*"):
-                if left.is_file():
+                if left.is_file() and _LEFT.fullmatch(left.name):
                     left.unlink(missing_ok=True)
 
     def _log(self, line: dict[str, Any]) -> None:

@@ -166,14 +166,19 @@ def claim(*paths: Path, inputs: Iterable[Path] = ()) -> None:
     _claim([(p, False) for p in paths], _asked.get() or _Asked(force=True), inputs, True)
 
 
-def claim_folder(path: Path, marks: Iterable[str], what: str, *, again: bool = False) -> None:
+def claim_folder(path: Path, marks: Iterable[str], what: str, *, again: bool = False, empties: bool = False) -> None:
     """A folder with work to go on with, known by one of the files `marks`, or an empty or new one.
 
-    Another one is kept unless `--force` is given; so is such work if it is to be done `again`.
+    Another one is kept unless `--force` is given, and always where that `empties` folders in it; so is
+    such work if it is to be done `again`.
     """
     asked = _asked.get() or _Asked(force=True)
     settled_folder(path)
-    if asked.force or not path.is_dir():
+    if not path.is_dir():
+        return
+    if asked.force:
+        if empties and not any((path / m).exists() for m in marks) and any(path.iterdir()):
+            raise FileError(f"{path}: is not empty and holds no {what}; --force empties such a run only")
         return
     if any((path / m).exists() for m in marks):
         if again:

@@ -57,6 +57,8 @@ class RunFolder:
         #: Of several processes, one for each device, the first writes.
         self.writes = int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
         if force and self.writes and self.folder.exists():
+            if not (self.folder / INFO).exists() and any(self.folder.iterdir()):
+                raise FileError(f"{self.folder}: is not empty and holds no run; --force empties a run only")
             shutil.rmtree(self.folder)
         self._check()
 
