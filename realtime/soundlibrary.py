@@ -251,6 +251,8 @@ def leave() -> None:
         return
     try:
         with contextlib.suppress(Exception):
+            if sd._last_callback:  # of the user's own sounddevice.play
+                call(lambda: sd.stop(ignore_errors=True))
             if abandoned or not _ended(sd):
                 _leave_at_once()
     finally:

@@ -181,6 +181,24 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "take.wav").read_bytes() == b"mine"
 
 
+def test_links_and_long_names(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "take.wav").symlink_to(tmp_path / "there" / "real.wav")
+    (tmp_path / "there" / ".real.wav.0123abcd.part").write_bytes(b"RIFF")
+    assert "real.wav" in left_over(tmp_path / "take.wav")
+    assert ".real.wav.0123abcd.part" in runner.invoke(app, ["recover", str(tmp_path / "take.wav"), "--list"]).output
+    long = tmp_path / f"{'take' * 55}.wav"
+    with Take(long, RATE, 2) as take:
+        take.write(sound(2))
+        (part,) = tmp_path.glob(".taketake*.part")
+        copy = part.with_name(part.name[:-13] + "0123abcd.part")
+        copy.write_bytes(part.read_bytes())
+    done = recover(copy)
+    assert done.saved is not None
+    assert done.saved.suffix == ".wav"
+    assert done.frames == len(sound(2))
+
+
 def test_a_part_in_use_is_not_touched(tmp_path: Path) -> None:
     with Take(tmp_path / "take.wav", RATE, 2) as take:
         take.write(sound(2))

@@ -193,3 +193,19 @@ def test_pedalboard_plugins_play_live(source: Path, tmp_path: Path) -> None:
     assert y.shape == x.shape
     if late == 0:
         assert np.allclose(y, x * 10 ** (-6 / 20), atol=1e-5)
+
+
+def test_a_dropped_paced_stream_gives_its_engine_back() -> None:
+    from cspace import _native
+
+    engine = _native.Engine(48_000.0, 2, 64)
+    paced = _native.PacedStream(engine, 64, null=True)
+    paced.start()
+    while engine.sample_time == 0:
+        time.sleep(0.001)
+    assert engine.attached
+    del paced
+    assert not engine.attached
+    at = engine.sample_time
+    engine.process(np.zeros((2, 64), np.float32))  # RuntimeError while a stream drives it
+    assert engine.sample_time == at + 64

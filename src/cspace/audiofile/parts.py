@@ -27,6 +27,17 @@ from .mend import mend
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
+_LONG_NAME = 150  # bytes; `outputs.new_part` cuts names off somewhere beyond
+_STARTS = {
+    b"RIFF": ".wav",
+    b"RF64": ".rf64",
+    b"riff": ".w64",
+    b"FORM": ".aiff",
+    b".snd": ".au",
+    b"caff": ".caf",
+    b"fLaC": ".flac",
+    b"OggS": ".ogg",
+}
 _QUIET_S = 60.0  # where no lock can be had: a part nobody has written to for this long is left over
 
 
@@ -88,7 +99,17 @@ def target_of(part: Path) -> Path | None:
     if match is None:
         return None
     target = part.with_name(match["name"])
-    return target if target.suffix.lower() in FORMATS else None
+    if target.suffix.lower() in FORMATS:
+        return target
+    if len(os.fsencode(target.name)) < _LONG_NAME:
+        return None
+    # Of a long name the part has the beginning only: what is in it says what it was to be.
+    try:
+        with open(part, "rb") as file:
+            suffix = _STARTS.get(file.read(4))
+    except OSError:
+        return None
+    return None if suffix is None else target.with_name(target.name + suffix)
 
 
 def left_over(target: str | os.PathLike[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,8 @@ def _parts(place: Path) -> list[Path]:
         return parts_in(place)
     if target_of(place) is not None and place.is_file():
         return [place]
-    found = parts_in(place.parent, place.name) if place.parent.is_dir() else []
+    real = Path(os.path.realpath(place))  # the part of a link lies beside what the link leads to
+    found = parts_in(real.parent, real.name) if real.parent.is_dir() else []
     if not found and not place.exists():
         raise FileError(f"{place}: there is no such folder or file, and nothing unfinished of that name")
     return found
