@@ -131,7 +131,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         load_config(file)
     result = CliRunner().invoke(app, ["lab", "config", "-c", str(tmp_path / "none.toml")])
     assert result.exit_code == 2
-    assert "none.toml: cannot be read: No such file" in result.stderr
+    assert "none.toml: there is no such file" in result.stderr
 
 
 def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
