@@ -163,7 +163,7 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (lambda at: (at / WEIGHTS).unlink(), f"{WEIGHTS} is missing"),
     (lambda at: (at / MANIFEST).unlink(), f"{MANIFEST} is missing"),
     (lambda at: (at / MANIFEST).write_text("{"), "is not valid JSON"),
-    (lambda at: (at / MANIFEST).write_bytes(b"\xff"), "is not a text in UTF-8"),
+    (lambda at: (at / MANIFEST).write_bytes(b"\xff"), "is not text in UTF-8"),
     (rewritten(lambda d: d.update(format="x")), "is not the manifest of a manifold"),
     (rewritten(lambda d: d.update(schema=2)), "has schema 2, this version reads 1; update cspace"),
     (rewritten(lambda d: d.update(histry=2)), "unknown entry 'histry'"),

@@ -515,6 +515,6 @@ def test_a_chain_renders_what_it_makes_alone(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CspaceError, match=r"model\.json: cannot be read"):
+    with pytest.raises(CspaceError, match=r"model\.json: there is no such file"):
         AdaptiveEq(model=tmp_path, word="warm")
     assert AdaptiveEq(model=models.DEFAULT, word="warm") == AdaptiveEq(word="warm")

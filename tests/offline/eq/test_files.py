@@ -151,7 +151,7 @@ def test_any_rate_and_channel_count(rate: int, channels: int, tmp_path: Path) ->
         (("apply", "song.wav", "-w", "warm", "-i", "3"), "intensity 3 is not allowed, use -1 to 1"),
         (("apply", "song.wav", "-w", "warm", "--mode", "loud"), "mode 'loud' is not allowed"),
         (("apply", "none.wav", "-w", "warm"), "none.wav"),
-        (("analyze", "song.wav", "--model", "."), "model.json: cannot be read"),
+        (("analyze", "song.wav", "--model", "."), "model.json: there is no such file"),
         (("analyze", "song.wav", "--window", "0.1"), "window 0.1 s and hop 1 s are not allowed"),
         (("analyze", "text.wav"), "text.wav"),
     ],

@@ -55,7 +55,7 @@ def test_what_is_no_table_is_named(tmp_path: Path, text: str, reason: str) -> No
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"none\.csv: cannot be read"):
+    with pytest.raises(FileError, match=r"none\.csv: there is no such file"):
         data.load(tmp_path / "none.csv")
 
 

@@ -183,7 +183,7 @@ def test_broken_packages_are_named(copied: Path) -> None:
     (copied / "model.json").write_text("{")
     with pytest.raises(FileError, match=r"model\.json: is not JSON"):
         models.load(copied)
-    with pytest.raises(FileError, match=r"none.model\.json: cannot be read"):
+    with pytest.raises(FileError, match=r"none.model\.json: there is no such file"):
         models.load(copied / "none")
 
 
@@ -197,7 +197,7 @@ def test_commands_name_what_is_wrong(tmp_path: Path, eq: Path) -> None:
         assert "Traceback" not in result.stderr
         return " ".join(result.stderr.split())
 
-    assert "none.csv: cannot be read" in run("eq", "--data", tmp_path / "none.csv")
+    assert "none.csv: there is no such file" in run("eq", "--data", tmp_path / "none.csv")
     folder = tmp_path / "nothing"
     assert "make it with cspace train eq" in run("audio-encoder", "--data", "synthetic", "--eq", folder)
     assert "did you mean 'high'" in run("audio-encoder", "--data", "synthetic", "--eq", eq, "--preset", "hihg")

@@ -210,7 +210,7 @@ def test_what_is_wrong_is_one_line(album: mf.Model, tmp_path: Path) -> None:
     bare = album.model_copy(update={"map": None, "tracks": [t.model_copy(update={"path": []}) for t in album.tracks]})
     mf.save_model(tmp_path / "bare.json", bare)
     for args, words in (
-        (["--ksom", str(tmp_path / "none.json")], "none.json: cannot be read"),
+        (["--ksom", str(tmp_path / "none.json")], "none.json: there is no such file"),
         (["--ksom", str(tmp_path / "bare.json")], "has no map yet"),
         (["--entrained"], "--entrained needs --ksom"),
     ):
