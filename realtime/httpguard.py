@@ -32,14 +32,18 @@ class Guard:
         self._make = make
         self.counts = counts
         self.open: dict[_Guarded, None] = {}  # oldest first
+        self.buffer = bytearray(16 * 1024)
 
-    def __call__(self) -> asyncio.Protocol:
+    def __call__(self) -> asyncio.BaseProtocol:
         """The protocol of a new connection."""
         return _Guarded(self, self._make())
 
 
-class _Guarded(asyncio.Protocol):
-    """One connection: hands all to the protocol inside until a limit is reached."""
+class _Guarded(asyncio.BufferedProtocol):
+    """One connection: hands all to the protocol inside until a limit is reached.
+
+    Its buffer is one of all: asyncio's own are 256 KiB for each reading, and leave holes in the heap.
+    """
 
     def __init__(self, guard: Guard, inside: asyncio.Protocol):
         self._guard = guard
@@ -64,12 +68,15 @@ class _Guarded(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
-        self._left -= len(data)
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._guard.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._left -= nbytes
         if self._left < 0:
             self.cut("http_too_large")
         else:
-            self._inside.data_received(data)
+            self._inside.data_received(bytes(self._guard.buffer[:nbytes]))
 
     def eof_received(self) -> bool | None:
         return self._inside.eof_received()
@@ -85,6 +92,7 @@ class _Guarded(asyncio.Protocol):
         if self._ends is not None:
             self._ends.cancel()
         self._inside.connection_lost(exc)
+        self._transport = None  # no cycle keeps what came and went
 
 
 class CountingHandler(logging.Handler):

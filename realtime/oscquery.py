@@ -185,7 +185,6 @@ class OscQueryServer:
                 server.close()
         finally:
             self._loop.run_until_complete(runner.cleanup())
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
     async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
@@ -198,7 +197,7 @@ class OscQueryServer:
 
     async def _answer(self, request: web.Request) -> web.Response:
         local = str(request.transport.get_extra_info("sockname")[0]) if request.transport else self.host
-        status, data = self._refusal(request, local) or await self._found(request, local)
+        status, data = self._refusal(request, local) or self._found(request, local)
         response = web.Response(text=json.dumps(plain(data)), status=status, content_type="application/json")
         if status == 405:
             response.headers["Allow"] = "GET, HEAD"
@@ -221,13 +220,13 @@ class OscQueryServer:
             return 405, {"error": "only GET and HEAD are answered; parameters are set by OSC"}
         return None
 
-    async def _found(self, request: web.Request, local: str) -> tuple[int, Any]:
+    def _found(self, request: web.Request, local: str) -> tuple[int, Any]:
         asked = request.query_string.split("&")[0].split("=")[0]
         if asked == "HOST_INFO":
             ip, port = self._osc
             return 200, host_info(plain_ip(local) if is_wildcard(ip) else ip, port)
         try:
-            node: Any = await asyncio.to_thread(tree, self._control)
+            node: Any = tree(self._control)
         except Exception:  # a defect must not fill the terminal
             self._failed()
             _log.debug("OSCQuery", exc_info=True)

@@ -57,6 +57,7 @@ class OscServer:
         self.host = host
         self.address, self.port = (str(self._socket.getsockname()[0]), int(self._socket.getsockname()[1]))
         self._errors, self._answers = Buckets(*ERRORS), Buckets(*ANSWERS)
+        self._buffer = bytearray(_BYTES)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="cspace-osc", daemon=True)
 
@@ -89,11 +90,11 @@ class OscServer:
         """Waits for a packet until something else is due, and acts on it. False if it failed."""
         try:
             self._socket.settimeout(max(0.001, self.handler.run_due()))
-            data, ancillary, _, sender = self._socket.recvmsg(_BYTES, _ANCILLARY)
+            size, ancillary, _, sender = self._socket.recvmsg_into([self._buffer], _ANCILLARY)
             for level, kind, value in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, _RXQ_OVFL) and len(value) >= 4:
                     self.handler.counts["dropped_by_system"] = struct.unpack("=I", value[:4])[0]
-            self.handler.handle(data, self._reply_to(sender))
+            self.handler.handle(bytes(self._buffer[:size]), self._reply_to(sender))
         except TimeoutError:
             raise
         except OSError:  # e.g. a reply reached a closed port; the next packet may be fine
