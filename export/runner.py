@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..modelpackage import Package, PackageError
-from ..ortruntime import reason, require_onnxruntime, session
+from ..ortruntime import Limited, reason, require_onnxruntime, session
 from ..plugins._errors import CspaceError, ParameterError, near
 
 F32 = NDArray[np.float32]
@@ -26,7 +26,8 @@ class Runner:
         self.manifest = package.manifest
         require_onnxruntime()
         try:
-            self._session = session(package.model)
+            m = self.manifest
+            self._session = Limited(session(package.model), m.hop, m.sample_rate)
         except CspaceError as e:
             raise PackageError(f"{package.folder}: {e}") from None
         self.parameters = {p.name: p.default for p in self.manifest.parameters}
@@ -59,6 +60,11 @@ class Runner:
         wanted = [m.audio_out.name, *(s.output for s in m.states)]
         try:
             audio, *states = self._session.run(wanted, feed)
+        except TimeoutError as e:
+            raise PackageError(
+                f"{self.package.folder}: a run of the model, {m.hop} samples, {e}; it may loop without end: mend the "
+                "model, or use a smaller one"
+            ) from None
         except Exception as e:  # the runtime's exceptions share no base but Exception
             raise PackageError(f"{self.package.folder}: the model fails while running: {reason(e)}") from None
         if audio.size != m.channels * m.hop:

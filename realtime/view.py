@@ -113,7 +113,7 @@ def _slots(stream: Stream, stats: StreamStats) -> Table:
             s = by_id.get(stream.link.id_of(slot))
         if s is None:
             continue
-        note = "out of use" if s["panics"] else "bypassed" if slot.bypass or stream.chain.all_bypassed else ""
+        note = "out of use" if s["out_of_use"] else "bypassed" if slot.bypass or stream.chain.all_bypassed else ""
         time = s["time"]
         table.add_row(
             slot.name, f"{time['p50_us']:.1f}", f"{time['p99_us']:.1f}", str(s["late_blocks"]), str(s["faults"]), note

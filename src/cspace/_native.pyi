@@ -54,13 +54,16 @@ class SlotStats(TypedDict):
     slot: int
     name: str
     faults: int  # blocks muted because of NaN or Inf
-    panics: int  # 1 if the processor panicked and is out of use
+    panics: int  # 1 if the processor, or its model, panicked and is out of use
+    out_of_use: bool  # it runs no more; the input passes in its place
+    fault: str  # what went wrong last: the words of a panic, the reason of a failed or stopped hop; else empty
     late_blocks: int  # workers: blocks concealed; players and recorders: blocks with missing or lost frames
     time: TimeStats
     hops: int  # models: hops run; the rest is 0 for other processors
     late_hops: int  # hops that were not there at their first sample
     dropped_hops: int  # hops dropped on purpose
     failed_hops: int  # hops whose run failed: the slot was muted and reset
+    stopped_hops: int  # hops stopped because they took too long: they were concealed
     hop_time: TimeStats  # time of the model per hop, on its worker thread
 
 class EngineStats(TypedDict):
@@ -73,7 +76,9 @@ class EngineStats(TypedDict):
     bad_input_samples: int  # NaN or Inf from outside, replaced by 0
     dropped_events: int  # parameter events lost because a queue was full
     dropped_records: int  # timing records lost
-    panics: int
+    panics: int  # caught, in the engine and in workers
+    stuck_threads: int  # of this program, left behind in models that do not let themselves be stopped
+    histograms: int  # of times, kept for the slots that are there; each takes 230 KB
     input_peak: list[float]  # per channel, linear, since the last stats() call
     output_peak: list[float]
     output_rms: list[float]  # per channel, linear, over about 300 ms
@@ -134,7 +139,11 @@ class Model:
     """A verified model package, opened by the runtime. The manifest's entries are taken as they are."""
 
     def __new__(cls, library: str, kind: str, doc: str, manifest: Manifest, model: bytes) -> Model:
-        """`library`: absolute path of libonnxruntime. ValueError with the reason if the model cannot be opened."""
+        """`library`: absolute path of libonnxruntime. The model is opened and run three times, GIL released.
+
+        ValueError with the reason if it cannot be opened or run, or takes too long (docs/neural.md). Ctrl-C ends the
+        wait.
+        """
 
     @property
     def info(self) -> ProcessorInfo: ...
@@ -282,9 +291,10 @@ class Processor:
         """ValueError with a sentence when the settings can not work."""
 
     def process(self, audio: F32) -> F32:
-        """(channels, frames) in, the same shape out; any number of frames. GIL released. RuntimeError before prepare.
+        """(channels, frames) in, the same shape out; any number of frames. GIL released; calls of several threads take turns.
 
-        A block that came out with NaN or Inf is silence, the processor starts over, and `faults` counts it.
+        A block that came out with NaN or Inf is silence, the processor starts over, and `faults` counts it. RuntimeError
+        before prepare, if another thread prepares it anew meanwhile, and for a model that is out of use.
         """
 
     @property
@@ -453,7 +463,10 @@ class Engine:
     def reset_stats(self) -> None: ...
     # -- drive it
     def process(self, audio: F32) -> F32:
-        """Device-free driver: (channels, frames) in and out, any number of frames, cut into max_block. RuntimeError while a device drives the engine."""
+        """Device-free driver: (channels, frames) in and out, any number of frames, cut into max_block.
+
+        RuntimeError while a device drives the engine, and, unless it is live, once a slot is out of use.
+        """
 
     def ahead(self, frames: int) -> F32:
         """What comes out if `frames` of silence follow now: (channels, frames); everything stays as it is.

@@ -28,7 +28,7 @@ RESERVED = frozenset(
     type name bypass class path plugin_name
     process reset tap update take info latency_samples tail_samples native_name save_state load_state to_dict manifest
     check offline_stage slot_name staged
-    file_words from_file get_array get_param registry set_array set_param to_file
+    file_of file_words from_file get_array get_param registry set_array set_param to_file
     """.split()  # noqa: SIM905 - a column of quoted words is harder to read
 )
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")

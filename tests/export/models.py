@@ -138,6 +138,42 @@ def dense(hop: int, width: int, seed: int = 0) -> tuple[Manifest, bytes]:
     return manifest(f"dense-{width}", hop, states=(State("last", "last_next", (1, hop)),)), data
 
 
+def endless(hop: int = 64, after: int = 0) -> tuple[Manifest, bytes]:
+    """Gives its input for `after` hops; then a Loop turns 2^62 times, which is for ever."""
+    tensor = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_on"], ["still"]), helper.make_node("Mul", ["kept", "level"], ["next"])],
+        "turn",
+        [
+            tensor("turn_number", TensorProto.INT64, []),
+            tensor("go_on", TensorProto.BOOL, []),
+            tensor("kept", TensorProto.FLOAT, [1, hop]),
+        ],
+        [tensor("still", TensorProto.BOOL, []), tensor("next", TensorProto.FLOAT, [1, hop])],
+        [numpy_helper.from_array(np.asarray(1.0, F32), "level")],
+    )
+    data = model_bytes(
+        [
+            helper.make_node("Greater", ["count", "after"], ["is_late"]),
+            helper.make_node("Squeeze", ["is_late", "axes"], ["late"]),
+            helper.make_node("Where", ["late", "many", "none"], ["turns"]),
+            helper.make_node("Loop", ["turns", "true", "audio"], ["audio_out"], body=body),
+            helper.make_node("Add", ["count", "one"], ["count_next"]),
+        ],
+        {"audio": (1, hop), "count": (1, 1)},
+        {"audio_out": (1, hop), "count_next": (1, 1)},
+        {
+            "after": np.array([[after - 0.5]], F32),
+            "axes": np.array([0, 1], np.int64),
+            "many": np.array(2**62, np.int64),
+            "none": np.array(0, np.int64),
+            "true": np.array(True),
+            "one": np.array([[1.0]], F32),
+        },
+    )
+    return manifest("endless", hop, states=(State("count", "count_next", (1, 1)),)), data
+
+
 def noise(channels: int, frames: int, seed: int = 3) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.random.default_rng(seed).uniform(-0.5, 0.5, (channels, frames)).astype(F32)
 

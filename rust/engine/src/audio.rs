@@ -89,6 +89,17 @@ impl AudioEngine {
         self.chain.iter_mut().find(|s| s.id == id).map(|s| &mut **s)
     }
 
+    fn slot_and_shared(&mut self, id: u32) -> Option<(&mut Slot, &Shared)> {
+        let slot = self.chain.iter_mut().find(|s| s.id == id)?;
+        Some((&mut **slot, &self.shared))
+    }
+
+    fn set_param(&mut self, event: ParamEvent) {
+        if let Some((slot, shared)) = self.slot_and_shared(event.slot) {
+            slot.set_param(usize::from(event.param), event.value, shared);
+        }
+    }
+
     fn place(&self, before: Option<u32>) -> usize {
         before.and_then(|id| self.chain.iter().position(|s| s.id == id)).unwrap_or(self.chain.len())
     }
@@ -99,8 +110,8 @@ impl AudioEngine {
         match command {
             Command::Set(event) => self.schedule(event),
             Command::SetArray { slot, array, data } => {
-                if let Some(s) = self.slot(slot) {
-                    s.set_array(usize::from(array), &data);
+                if let Some((s, shared)) = self.slot_and_shared(slot) {
+                    s.set_array(usize::from(array), &data, shared);
                 }
                 self.send_home(Returned::Array(data));
             }
@@ -173,9 +184,7 @@ impl AudioEngine {
     /// Timed events wait in order; the rest take effect now.
     fn schedule(&mut self, event: ParamEvent) {
         if event.time <= self.now {
-            if let Some(s) = self.slot(event.slot) {
-                s.set_param(usize::from(event.param), event.value);
-            }
+            self.set_param(event);
         } else if self.pending.len() == PENDING_CAPACITY {
             count(&self.shared.dropped_events);
         } else {
@@ -242,9 +251,7 @@ impl AudioEngine {
         while from < frames {
             let now = self.now + from as u64;
             while let Some(event) = self.pending.pop_if(|e| e.time <= now) {
-                if let Some(s) = self.slot(event.slot) {
-                    s.set_param(usize::from(event.param), event.value);
-                }
+                self.set_param(event);
             }
             let until = self.pending.last().map_or(u64::MAX, |e| e.time - now);
             let to = frames.min(from.saturating_add(usize::try_from(until).unwrap_or(usize::MAX)));
@@ -334,7 +341,7 @@ impl AudioEngine {
         self.panic = end;
         if self.panicking && !self.panic.is_moving() {
             self.panicking = false;
-            self.chain.iter_mut().for_each(|s| s.reset());
+            self.chain.iter_mut().for_each(|s| s.reset(&self.shared));
             self.panic.set(1.0, self.fade);
         }
     }

@@ -37,8 +37,8 @@ pub(crate) struct ParamEvent {
     pub value: f32,
 }
 
-/// An object the audio side has done with; dropped on the control side.
-#[expect(dead_code, reason = "carried home only to be dropped")]
+/// An object the audio side has done with; freed by [`crate::reaper`].
+#[allow(dead_code, reason = "carried home only to be dropped")]
 pub(crate) enum Returned {
     Slot(Box<Slot>),
     Voice(Box<Voice>),

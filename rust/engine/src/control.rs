@@ -7,10 +7,11 @@ use std::sync::{Arc, PoisonError};
 
 use crate::command::{Command, ParamEvent, Returned};
 use crate::edit::{EditError, SlotInfo};
-use crate::hosted::WorkerCounts;
+use crate::hosted::{WorkerCounts, stuck_threads};
+use crate::prepared::Prepared;
+use crate::reaper::dispose;
 use crate::remote::{Remote, WorkerEnd};
 use crate::shared::{Shared, SlotShared, count};
-use crate::slot::{Slot, Voice};
 use crate::stats::{BlockRecord, SlotStats, Snapshot, Statistics, percentiles};
 use crate::taps::{TapReader, tap};
 use crate::{Config, MAX_SLOTS, MAX_TAPS_PER_SLOT};
@@ -30,6 +31,8 @@ pub struct Controller {
     statistics: Statistics,
     slots: Vec<SlotInfo>,
     next_id: u32,
+    /// Panics of workers whose slots are gone.
+    past_panics: u64,
 }
 
 impl Controller {
@@ -41,7 +44,17 @@ impl Controller {
         shared: Arc<Shared>,
     ) -> Self {
         let statistics = Statistics::new(config.sample_rate);
-        Self { config, commands, returns, records, shared, statistics, slots: Vec::new(), next_id: 1 }
+        Self {
+            config,
+            commands,
+            returns,
+            records,
+            shared,
+            statistics,
+            slots: Vec::new(),
+            next_id: 1,
+            past_panics: 0,
+        }
     }
 
     /// What the engine was made for.
@@ -68,8 +81,10 @@ impl Controller {
     }
 
     pub(crate) fn send(&mut self, command: Command) -> Result<(), EditError> {
-        // A refused command is dropped right here, on the control thread.
-        self.commands.push(command).map_err(|_| EditError::QueueFull)
+        self.commands.push(command).map_err(|rtrb::PushError::Full(refused)| {
+            dispose(refused);
+            EditError::QueueFull
+        })
     }
 
     /// Prepares `processor` and inserts it at `index` of the chain (or at the end); returns its id.
@@ -78,8 +93,8 @@ impl Controller {
     /// See [`EditError`]; nothing is changed.
     pub fn insert(&mut self, index: usize, mut processor: Box<dyn Processor>) -> Result<u32, EditError> {
         processor.prepare(&self.config.prepare()).map_err(EditError::Prepare)?;
-        let name = processor.info().name.to_owned();
-        self.insert_prepared(index, processor, name, Arc::default())
+        let name = processor.info().name;
+        self.insert_named(index, processor, name)
     }
 
     /// Inserts a processor that is ready to run and has a name of its own.
@@ -92,7 +107,7 @@ impl Controller {
         processor: Box<dyn Processor>,
         name: &str,
     ) -> Result<u32, EditError> {
-        self.insert_prepared(index, processor, name.to_owned(), Arc::default())
+        self.insert_ready(index, Prepared::new(&self.config, processor, name))
     }
 
     /// Inserts a slot whose sound is made by another thread; see [`Remote`].
@@ -111,40 +126,25 @@ impl Controller {
         let late = status.late_blocks.clone();
         let (remote, end) = Remote::new(&self.config, hop, latency_samples, tail_samples, late)
             .map_err(|why| EditError::Prepare(PrepareError(why)))?;
-        let id = self.insert_prepared(index, Box::new(remote), name.to_owned(), Arc::new(status))?;
-        Ok((id, end))
+        let prepared = Prepared::with_status(&self.config, Box::new(remote), name, Arc::new(status));
+        Ok((self.insert_ready(index, prepared)?, end))
     }
 
-    pub(crate) fn insert_prepared(
-        &mut self,
-        index: usize,
-        processor: Box<dyn Processor>,
-        name: String,
-        status: Arc<SlotShared>,
-    ) -> Result<u32, EditError> {
+    /// Inserts a slot that is ready; takes no time.
+    ///
+    /// # Errors
+    /// See [`EditError`]; the slot is freed elsewhere.
+    pub fn insert_ready(&mut self, index: usize, prepared: Prepared) -> Result<u32, EditError> {
+        let Prepared { mut slot, mut known } = prepared;
         if self.slots.len() >= MAX_SLOTS {
+            dispose(slot);
             return Err(EditError::ChainFull);
         }
         let id = self.next_id;
         let index = index.min(self.slots.len());
         let before = self.slots.get(index).map(|s| s.id);
-        let mut known = SlotInfo {
-            id,
-            name,
-            info: processor.info(),
-            latency_samples: 0,
-            tail_samples: 0,
-            values: Vec::new(),
-            tap_lens: Vec::new(),
-            array_lens: Vec::new(),
-            taps: Vec::new(),
-            status: status.clone(),
-            workers: Vec::new(),
-            past: WorkerCounts::default(),
-        };
-        known.learn(&*processor);
-        let slot = Slot::new(id, Voice::new(processor, self.config.channels), &self.config, status);
-        self.send(Command::Insert { slot: Box::new(slot), before })?;
+        (slot.id, known.id) = (id, id);
+        self.send(Command::Insert { slot, before })?;
         self.slots.insert(index, known);
         self.next_id += 1;
         Ok(id)
@@ -165,11 +165,24 @@ impl Controller {
     /// # Errors
     /// See [`EditError`].
     pub fn replace_prepared(&mut self, id: u32, processor: Box<dyn Processor>) -> Result<(), EditError> {
-        let mut known = self.slot(id)?.clone();
+        self.replace_ready(id, Prepared::new(&self.config, processor, ""))
+    }
+
+    /// As [`Self::replace`], with a slot that is ready; takes no time. It keeps its name.
+    ///
+    /// # Errors
+    /// See [`EditError`]; the new one is freed elsewhere.
+    pub fn replace_ready(&mut self, id: u32, prepared: Prepared) -> Result<(), EditError> {
+        let mut known = match self.slot(id) {
+            Ok(slot) => slot.clone(),
+            Err(e) => {
+                dispose(prepared.slot);
+                return Err(e);
+            }
+        };
         known.worker_counts(); // lets go of models that are gone
-        known.info = processor.info();
-        known.learn(&*processor);
-        let voice = Box::new(Voice::new(processor, self.config.channels));
+        known.become_like(prepared.known);
+        let voice = prepared.slot.into_voice();
         self.send(Command::Replace { slot: id, voice })?;
         if let Some(s) = self.slots.iter_mut().find(|s| s.id == id) {
             *s = known;
@@ -182,9 +195,10 @@ impl Controller {
     /// # Errors
     /// See [`EditError`].
     pub fn remove(&mut self, id: u32) -> Result<(), EditError> {
-        self.slot(id)?;
+        let at = self.slots.iter().position(|s| s.id == id).ok_or(EditError::NoSlot(id))?;
         self.send(Command::Remove { slot: id })?;
-        self.slots.retain(|s| s.id != id);
+        self.past_panics += self.slots.remove(at).worker_counts().panics;
+        self.statistics.forget(id);
         Ok(())
     }
 
@@ -312,13 +326,25 @@ impl Controller {
         self.slots.iter().fold(0, |sum, s| usize::saturating_add(sum, s.tail_samples))
     }
 
-    /// Drops what came home and counts the block times that arrived. Call it often while audio
-    /// runs; [`crate::driver::housekeep`] does so on a thread of its own.
+    /// Hands what came home to [`crate::reaper`] and counts the block times that arrived. Call it often while
+    /// audio runs; [`crate::driver::housekeep`] does so on a thread of its own.
     pub fn drain(&mut self) {
-        while self.returns.pop().is_ok() {}
-        while let Ok(record) = self.records.pop() {
-            self.statistics.add(&record);
+        while let Ok(object) = self.returns.pop() {
+            match object {
+                Returned::Array(small) => drop(small),
+                slow => dispose(slow),
+            }
         }
+        let slots = &self.slots;
+        while let Ok(record) = self.records.pop() {
+            self.statistics.add(&record, |id| slots.iter().any(|s| s.id == id));
+        }
+    }
+
+    /// Name and fault of the first slot that is out of use: it panicked, or its model was stopped too often.
+    pub fn out_of_use(&self) -> Option<(String, String)> {
+        let slot = self.slots.iter().find(|s| s.is_out_of_use())?;
+        Some((slot.name.clone(), slot.fault()))
     }
 
     /// Forgets the time statistics so far.
@@ -343,7 +369,9 @@ impl Controller {
             bad_input_samples: s.bad_input_samples.load(Relaxed),
             dropped_events: s.dropped_events.load(Relaxed),
             dropped_records: s.dropped_records.load(Relaxed),
-            panics: s.panics.load(Relaxed),
+            panics: s.panics.load(Relaxed) + self.past_panics + counts.iter().map(|n| n.panics).sum::<u64>(),
+            stuck_threads: stuck_threads(),
+            histograms: self.statistics.histograms(),
             input_peak: meters.iter().map(|m| m.0).collect(),
             output_peak: meters.iter().map(|m| m.1).collect(),
             output_rms: meters.iter().map(|m| m.2).collect(),
@@ -353,18 +381,22 @@ impl Controller {
     }
 
     fn slot_stats(&self, slot: &SlotInfo, counts: WorkerCounts) -> SlotStats {
-        let times = slot.workers.last().map(|w| w.times.lock().unwrap_or_else(PoisonError::into_inner));
+        let playing = slot.workers.last();
+        let times = playing.map(|w| w.times.lock().unwrap_or_else(PoisonError::into_inner));
         SlotStats {
             slot: slot.id,
             name: slot.name.clone(),
             faults: slot.status.faults.load(Relaxed),
-            panics: slot.status.panics.load(Relaxed),
+            panics: slot.status.panics.load(Relaxed) + counts.panics,
+            out_of_use: slot.is_out_of_use(),
+            fault: slot.fault(),
             late_blocks: slot.status.late_blocks.load(Relaxed) + counts.late_blocks,
             time: self.statistics.slot(slot.id),
             hops: counts.hops,
             late_hops: counts.late_hops,
             dropped_hops: counts.dropped_hops,
             failed_hops: counts.failed_hops,
+            stopped_hops: counts.stopped_hops,
             hop_time: times.map(|h| percentiles(&h)).unwrap_or_default(),
         }
     }

@@ -4,7 +4,7 @@ use cspace_dsp::Block;
 use std::ffi::{c_int, c_ulong, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, Weak};
+use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::gate::Gate;
@@ -125,7 +125,8 @@ pub unsafe extern "C" fn pa_callback(
     // Slots guard their processors; this catches a fault of the engine itself, since unwinding into
     // C is undefined.
     let run = || driver.interleaved(input, output.as_deref_mut(), frames as usize);
-    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+        std::mem::forget(payload); // nothing is freed here
         if let Some(output) = &mut output {
             output.fill(0.0);
         }
@@ -143,9 +144,7 @@ pub unsafe extern "C" fn pa_callback(
 pub fn housekeep(controller: Weak<Mutex<Controller>>) -> std::io::Result<()> {
     std::thread::Builder::new().name("cspace-housekeep".into()).spawn(move || {
         while let Some(controller) = controller.upgrade() {
-            if let Ok(mut c) = controller.lock() {
-                c.drain();
-            }
+            controller.lock().unwrap_or_else(PoisonError::into_inner).drain();
             drop(controller);
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -2,6 +2,7 @@
 
 use cspace_dsp::{Info, PrepareError, Processor};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::hosted::{WorkerCounts, WorkerShared};
 use crate::shared::SlotShared;
@@ -91,6 +92,28 @@ impl SlotInfo {
         let mut all = self.past;
         self.workers.iter().for_each(|w| all.add(w));
         all
+    }
+
+    /// It runs no more; the input passes in its place.
+    pub(crate) fn is_out_of_use(&self) -> bool {
+        self.status.out_of_use.load(Relaxed) || self.workers.last().is_some_and(|w| w.is_out_of_use())
+    }
+
+    /// What went wrong last; empty if nothing did.
+    pub(crate) fn fault(&self) -> String {
+        let of_model = self.workers.last().map(|w| w.fault()).unwrap_or_default();
+        if of_model.is_empty() { self.status.panic.get() } else { of_model }
+    }
+
+    /// Another processor plays here from now on; the slot keeps its name, its counters and its taps.
+    pub(crate) fn become_like(&mut self, other: SlotInfo) {
+        self.info = other.info;
+        self.latency_samples = other.latency_samples;
+        self.tail_samples = other.tail_samples;
+        self.values = other.values;
+        self.tap_lens = other.tap_lens;
+        self.array_lens = other.array_lens;
+        self.workers.extend(other.workers);
     }
 
     /// Copies what the control side must know once the processor has gone to the audio side.

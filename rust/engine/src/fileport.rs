@@ -10,7 +10,7 @@ use crate::command::Command;
 use crate::edit::EditError;
 use crate::rings;
 use crate::shared::{Shared, SlotShared, count};
-use crate::{Config, Controller};
+use crate::{Config, Controller, Prepared};
 
 static PLAYER: Info = Info {
     name: "player",
@@ -90,8 +90,9 @@ impl Controller {
             late: status.late_blocks.clone(),
             shared: self.shared().clone(),
         };
-        let id = self.insert_prepared(index, Box::new(player), PLAYER.name.to_owned(), Arc::new(status))?;
-        Ok((id, end))
+        let status = Arc::new(status);
+        let prepared = Prepared::with_status(self.config(), Box::new(player), PLAYER.name, status);
+        Ok((self.insert_ready(index, prepared)?, end))
     }
 
     /// Inserts a slot that copies what passes through it to the [`RecorderEnd`]. Frames that find
@@ -111,9 +112,9 @@ impl Controller {
             ear: Ear { ring: producer, dropped: end.dropped.clone() },
             late: status.late_blocks.clone(),
         };
-        let id =
-            self.insert_prepared(index, Box::new(recorder), RECORDER.name.to_owned(), Arc::new(status))?;
-        Ok((id, end))
+        let status = Arc::new(status);
+        let prepared = Prepared::with_status(self.config(), Box::new(recorder), RECORDER.name, status);
+        Ok((self.insert_ready(index, prepared)?, end))
     }
 }
 

@@ -10,6 +10,9 @@
 //!            ◄──returns──                   edits: queued in order; replaced objects come home here
 //!            ◄──records──                   time of every block
 //! ```
+//!
+//! Many threads of the control side share a `Controller` behind a lock. Nothing that may take long happens while
+//! it is held: slots are built before ([`Prepared`]), and what comes home is freed elsewhere ([`reaper`]).
 
 mod audio;
 mod command;
@@ -18,10 +21,13 @@ mod delay;
 mod denormal;
 pub mod driver;
 mod edit;
+mod faults;
 mod fileport;
 mod gate;
 pub mod hosted;
 pub mod paced;
+mod prepared;
+pub mod reaper;
 mod remote;
 mod rings;
 mod shared;
@@ -34,8 +40,10 @@ pub use control::Controller;
 pub use denormal::{FlushDenormals, KeepFloatMode};
 pub use driver::Driver;
 pub use edit::{EditError, SlotInfo};
+pub use faults::{describe, keep_panics_quiet};
 pub use fileport::{PlayerEnd, RecorderEnd};
 pub use gate::GateSwitch;
+pub use prepared::Prepared;
 pub use remote::{Remote, WorkerEnd};
 pub use shared::Shared;
 pub use slot::all_finite;
@@ -77,6 +85,17 @@ impl Config {
     pub(crate) fn fade_samples(&self) -> usize {
         (FADE_MS * 1e-3 * self.sample_rate).round() as usize
     }
+}
+
+/// Ends what this library does on threads of its own, before the program ends: models are stopped, and what
+/// waits to be freed is freed, both within `limit`. False if a thread stays in a model that cannot be
+/// stopped. Nothing of the engine is to be used afterwards. Thread: control.
+pub fn end(limit: std::time::Duration) -> bool {
+    let started = std::time::Instant::now();
+    let ended = hosted::end(limit);
+    let freed = reaper::wait(limit.saturating_sub(started.elapsed()));
+    reaper::end();
+    ended && freed
 }
 
 /// Makes an engine: its audio half in a [`Driver`], and its control half.

@@ -246,6 +246,11 @@ impl WorkerEnd {
         self.latency
     }
 
+    /// The flag behind [`Self::is_closed`].
+    pub fn closed(&self) -> Arc<AtomicBool> {
+        self.closed.clone()
+    }
+
     /// Whether the slot is gone.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)

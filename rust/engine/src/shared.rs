@@ -1,7 +1,8 @@
 //! Counters and meters both sides can see.
 
+use crate::faults::SharedText;
 use cspace_dsp::Block;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::gate::GateSwitch;
 
@@ -100,6 +101,10 @@ impl Shared {
 pub(crate) struct SlotShared {
     pub faults: AtomicU64,
     pub panics: AtomicU64,
+    /// What the panic said.
+    pub panic: SharedText,
+    /// The processor that plays panicked; the input passes in its place.
+    pub out_of_use: AtomicBool,
     pub late_blocks: std::sync::Arc<AtomicU64>,
 }
 

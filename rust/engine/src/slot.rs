@@ -3,8 +3,10 @@
 use cspace_dsp::{Block, Processor, Smoothed, StateError, StateIo};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::delay::Delay;
+use crate::faults::Payload;
 use crate::fileport::Ear;
 use crate::shared::{Shared, SlotShared, count};
 use crate::taps::TapWriter;
@@ -14,28 +16,24 @@ use crate::{Config, MAX_TAPS_PER_SLOT};
 pub(crate) struct Voice {
     pub processor: Box<dyn Processor>,
     dry: Delay,
-    dead: bool,
+    /// What it panicked with; freed where the voice is. It is never called again.
+    dead: Option<Payload>,
 }
 
 impl Voice {
     /// Thread: control. Allocates. The processor must be prepared.
     pub fn new(processor: Box<dyn Processor>, channels: usize) -> Self {
         let dry = Delay::new(channels, processor.latency_samples());
-        Self { processor, dry, dead: false }
+        Self { processor, dry, dead: None }
     }
 
     /// Runs the processor; returns false, with silence in the block, if it gave NaN or Inf or
     /// panicked. Thread: audio.
     fn process(&mut self, block: &mut Block<'_>, slot: &SlotShared, shared: &Shared) -> bool {
-        if self.dead {
+        if self.dead.is_some() {
             return true;
         }
-        let processor = &mut self.processor;
-        if catch_unwind(AssertUnwindSafe(|| processor.process(block))).is_err() {
-            // Its state may be half changed, so it is never called again; the dry signal goes on.
-            self.dead = true;
-            count(&slot.panics);
-            count(&shared.panics);
+        if !self.call(slot, shared, |p| p.process(block)) {
             block.clear();
             return false;
         }
@@ -43,14 +41,29 @@ impl Voice {
             return true;
         }
         block.clear();
-        self.processor.reset();
+        self.call(slot, shared, |p| p.reset());
         count(&slot.faults);
+        false
+    }
+
+    /// Calls the processor unless it is dead; false if it is or panics now. Its state may then be half
+    /// changed, so it is never called again; the dry signal goes on. Thread: audio.
+    fn call(&mut self, slot: &SlotShared, shared: &Shared, f: impl FnOnce(&mut dyn Processor)) -> bool {
+        if self.dead.is_some() {
+            return false;
+        }
+        let processor = &mut *self.processor;
+        let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(processor))) else { return true };
+        count(&slot.panics);
+        count(&shared.panics);
+        slot.panic.set(&*payload);
+        self.dead = Some(payload);
         false
     }
 
     /// Its sound as bytes; a processor that panicked is never called again. Thread: control.
     fn state(&mut self, io: &mut StateIo<'_>) -> Result<(), StateError> {
-        if !self.dead {
+        if self.dead.is_none() {
             self.processor.state(io)?;
         }
         self.dry.state(io)
@@ -94,6 +107,9 @@ pub(crate) struct Slot {
     wet: Smoothed,
     cross: Smoothed,
     heal: Smoothed,
+    bypassed: bool,
+    /// The processor panicked, and the dry signal has taken its place.
+    gave_way: bool,
     fade: usize,
     /// Samples until `presence` may rise.
     before_presence: usize,
@@ -143,6 +159,8 @@ impl Slot {
             wet: Smoothed::new(1.0),
             cross: Smoothed::new(0.0),
             heal: Smoothed::new(1.0),
+            bypassed: false,
+            gave_way: false,
             fade: config.fade_samples(),
             before_presence: 0,
             before_cross: 0,
@@ -153,6 +171,11 @@ impl Slot {
             ear: None,
             status,
         }
+    }
+
+    /// Only what plays in it. Thread: control.
+    pub fn into_voice(self: Box<Self>) -> Box<Voice> {
+        self.voice
     }
 
     /// Starts to be heard, once its latency has passed; at once if nothing was played yet.
@@ -178,29 +201,29 @@ impl Slot {
 
     /// Thread: audio.
     pub fn bypass(&mut self, on: bool, at_once: bool) {
+        self.bypassed = on;
+        if self.voice.dead.is_some() {
+            return; // the dry signal it is
+        }
         self.wet.set(if on { 0.0 } else { 1.0 }, if at_once { 0 } else { self.fade });
     }
 
     /// Newest wins. Thread: audio.
-    pub fn set_param(&mut self, param: usize, value: f32) {
+    pub fn set_param(&mut self, param: usize, value: f32, shared: &Shared) {
+        self.each(|voice, status| _ = voice.call(status, shared, |p| p.set_param(param, value)));
+    }
+
+    fn each(&mut self, mut f: impl FnMut(&mut Voice, &SlotShared)) {
         for voice in
             [Some(&mut self.voice), self.incoming.as_mut(), self.queued.as_mut()].into_iter().flatten()
         {
-            if !voice.dead {
-                voice.processor.set_param(param, value);
-            }
+            f(voice, &self.status);
         }
     }
 
     /// Thread: audio.
-    pub fn set_array(&mut self, array: usize, data: &[f32]) {
-        for voice in
-            [Some(&mut self.voice), self.incoming.as_mut(), self.queued.as_mut()].into_iter().flatten()
-        {
-            if !voice.dead {
-                voice.processor.set_array(array, data);
-            }
-        }
+    pub fn set_array(&mut self, array: usize, data: &[f32], shared: &Shared) {
+        self.each(|voice, status| _ = voice.call(status, shared, |p| _ = p.set_array(array, data)));
     }
 
     /// Brings in a new processor; returns one that will not be heard any more, if any.
@@ -222,15 +245,11 @@ impl Slot {
     }
 
     /// Forgets all sound. Thread: audio.
-    pub fn reset(&mut self) {
-        for voice in
-            [Some(&mut self.voice), self.incoming.as_mut(), self.queued.as_mut()].into_iter().flatten()
-        {
-            if !voice.dead {
-                voice.processor.reset();
-            }
+    pub fn reset(&mut self, shared: &Shared) {
+        self.each(|voice, status| {
+            voice.call(status, shared, |p| p.reset());
             voice.dry.reset();
-        }
+        });
     }
 
     /// Keeps the sound as it is now for `put_back`; until then no cross-fade ends. An error if a
@@ -254,7 +273,7 @@ impl Slot {
     pub fn put_back(&mut self, kept: Kept) {
         let voices = [Some(&mut self.voice), self.incoming.as_mut()].into_iter().flatten();
         for (voice, bytes) in voices.zip(kept.voices) {
-            if !voice.dead && voice.state(&mut StateIo::Load(&bytes)).is_err() {
+            if voice.dead.is_none() && voice.state(&mut StateIo::Load(&bytes)).is_err() {
                 voice.processor.reset(); // half a state is worse than none
             }
         }
@@ -284,8 +303,12 @@ impl Slot {
             let to = frames.min(from.saturating_add(usize::try_from(due.max(1)).unwrap_or(usize::MAX)));
             done = self.process_between_taps(&mut block.slice(from, to), shared).or(done);
             from = to;
-            let alive = (!self.voice.dead).then_some(&*self.voice.processor);
-            self.taps.iter_mut().for_each(|t| t.poll(alive, now + to as u64));
+            let at = now + to as u64;
+            for tap in &mut self.taps {
+                if !self.voice.call(&self.status, shared, |p| tap.poll(Some(p), at)) {
+                    tap.poll(None, at);
+                }
+            }
         }
         done
     }
@@ -318,6 +341,9 @@ impl Slot {
     fn process_part(&mut self, block: &mut Block<'_>, shared: &Shared) -> Option<Box<Voice>> {
         let frames = block.frames();
         let stride = self.raw.len() / block.channels();
+        if self.voice.dead.is_some() && !self.gave_way {
+            self.give_way(); // it panicked outside `process`
+        }
         let plain = self.incoming.is_none()
             && [&self.presence, &self.wet, &self.heal].iter().all(|r| r.current() == 1.0 && !r.is_moving());
         if !plain {
@@ -347,6 +373,12 @@ impl Slot {
             incoming.dry.process(&mut self.other, stride, frames);
             if self.before_cross == 0 && !self.cross.is_moving() {
                 done = self.incoming.take().map(|v| std::mem::replace(&mut self.voice, v));
+                if done.as_ref().is_some_and(|old| old.dead.is_some()) && self.voice.dead.is_none() {
+                    // The one before was out of use; this one is heard, once it is wanted.
+                    self.gave_way = false;
+                    self.status.out_of_use.store(false, Relaxed);
+                    self.bypass(self.bypassed, false);
+                }
                 if let Some(next) = self.queued.take() {
                     self.replace(next, false);
                 }
@@ -371,10 +403,21 @@ impl Slot {
     /// dry signal for good. Thread: audio.
     fn mute(&mut self, block: &mut Block<'_>) {
         block.clear();
+        self.fade_back();
+        if self.voice.dead.is_some() {
+            self.give_way();
+        }
+    }
+
+    fn fade_back(&mut self) {
         self.heal.set(0.0, 0);
         self.heal.set(1.0, self.fade);
-        if self.voice.dead {
-            self.wet.set(0.0, 0);
-        }
+    }
+
+    fn give_way(&mut self) {
+        self.gave_way = true;
+        self.fade_back();
+        self.wet.set(0.0, 0);
+        self.status.out_of_use.store(true, Relaxed);
     }
 }

@@ -45,6 +45,10 @@ pub struct SlotStats {
     pub faults: u64,
     /// 1 if it panicked and is out of use.
     pub panics: u64,
+    /// It runs no more; the input passes in its place.
+    pub out_of_use: bool,
+    /// What went wrong last: the words of a panic, the reason of a failed or stopped hop. Empty if nothing did.
+    pub fault: String,
     /// Blocks concealed because a worker was late.
     pub late_blocks: u64,
     /// Time per block.
@@ -57,6 +61,8 @@ pub struct SlotStats {
     pub dropped_hops: u64,
     /// Hosted models: hops whose run failed.
     pub failed_hops: u64,
+    /// Hosted models: hops stopped because they took too long.
+    pub stopped_hops: u64,
     /// Hosted models: time of the model per hop.
     pub hop_time: TimeStats,
 }
@@ -82,8 +88,12 @@ pub struct Snapshot {
     pub dropped_events: u64,
     /// See [`crate::Shared`].
     pub dropped_records: u64,
-    /// See [`crate::Shared`].
+    /// Panics caught, in the engine and in workers.
     pub panics: u64,
+    /// Threads of this program left behind in models that do not let themselves be stopped.
+    pub stuck_threads: usize,
+    /// Histograms kept; each takes 230 KB.
+    pub histograms: usize,
     /// Per channel.
     pub input_peak: Vec<f32>,
     /// Per channel.
@@ -154,7 +164,8 @@ impl Statistics {
         }
     }
 
-    pub fn add(&mut self, record: &BlockRecord) {
+    /// Slots that `known` does not know are on their way out: nobody asks for their times any more.
+    pub fn add(&mut self, record: &BlockRecord, known: impl Fn(u32) -> bool) {
         let lasts_ns = f64::from(record.frames) / self.sample_rate * 1e9;
         let took_ns = f64::from(record.total_ns);
         self.busy_ns += took_ns;
@@ -162,8 +173,20 @@ impl Statistics {
         self.deadline_misses += u64::from(took_ns > lasts_ns);
         self.block.record(record.total_ns);
         for &(id, ns) in &record.slot_ns[..record.slots] {
-            self.slots.entry(id).or_insert_with(Times::new).record(ns);
+            if known(id) {
+                self.slots.entry(id).or_insert_with(Times::new).record(ns);
+            }
         }
+    }
+
+    /// Lets go of the times of a slot.
+    pub fn forget(&mut self, id: u32) {
+        self.slots.remove(&id);
+    }
+
+    /// Histograms kept; each takes 230 KB.
+    pub fn histograms(&self) -> usize {
+        1 + self.slots.len()
     }
 
     pub fn block(&self) -> TimeStats {

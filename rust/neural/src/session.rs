@@ -2,11 +2,12 @@
 
 use cspace_dsp::{StateError, StateIo};
 use cspace_engine::KeepFloatMode;
-use cspace_engine::hosted::HopModel;
+use cspace_engine::hosted::{HopModel, Stop};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{Session, SessionInputValue};
+use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::TensorRef;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::{Tensor, Tensors};
 
@@ -15,6 +16,16 @@ pub struct OnnxModel {
     session: Session,
     tensors: Tensors,
     states: Vec<Vec<f32>>,
+    running: Arc<Running>,
+}
+
+/// What the runtime looks at while it runs: between two operators, and in every turn of a loop.
+struct Running(RunOptions);
+
+impl Stop for Running {
+    fn stop(&self) {
+        let _ = self.0.terminate(); // sets a flag, which cannot fail
+    }
 }
 
 /// The first line of a runtime's error; the rest is for its own developers.
@@ -67,7 +78,8 @@ impl OnnxModel {
             }
         }
         let states = tensors.states.iter().map(|(t, _)| vec![0.0; t.len()]).collect();
-        Ok(Self { session, tensors, states })
+        let running = Arc::new(Running(RunOptions::new().map_err(reason)?));
+        Ok(Self { session, tensors, states, running })
     }
 }
 
@@ -89,7 +101,9 @@ impl HopModel for OnnxModel {
         for (tensor, value) in t.parameters.iter().zip(parameters) {
             inputs.push(input(tensor, std::slice::from_ref(value))?);
         }
-        let made = self.session.run(inputs).map_err(reason)?;
+        let options = &self.running.0;
+        options.unterminate().map_err(reason)?; // a run before this one may have been stopped
+        let made = self.session.run_with_options(inputs, options).map_err(reason)?;
         let copy = |tensor: &Tensor, to: &mut [f32]| {
             let value = made.get(&tensor.name).ok_or_else(|| format!("no output '{}'", tensor.name))?;
             let (_, data) = value.try_extract_tensor::<f32>().map_err(reason)?;
@@ -101,6 +115,10 @@ impl HopModel for OnnxModel {
         };
         copy(&t.audio_out, output)?;
         t.states.iter().zip(&mut self.states).try_for_each(|((_, tensor), state)| copy(tensor, state))
+    }
+
+    fn stop(&self) -> Option<Arc<dyn Stop>> {
+        Some(self.running.clone())
     }
 
     fn reset(&mut self) {

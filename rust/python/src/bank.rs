@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::sync::Mutex;
 
 use crate::arrays;
-use crate::errors::lock;
+use crate::errors::{lock, lock_py};
 
 type Poles<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
 
@@ -150,8 +150,8 @@ impl OscillatorBank {
         arrays::array(py, values, frames, self.oscillators)
     }
 
-    fn reset(&self) {
-        let running = &mut *lock(&self.running);
+    fn reset(&self, py: Python<'_>) {
+        let running = &mut *lock_py(py, &self.running);
         running.bank.reset();
         running.wait = 0;
         running.filled = 0;
@@ -166,6 +166,9 @@ fn samples<'a>(audio: &'a PyReadonlyArray1<'_, f32>) -> Cow<'a, [f32]> {
         Err(_) => Cow::Owned(view.to_vec()),
     }
 }
+
+/// Samples that all oscillators together may look ahead: 64 bytes each, so 4 GiB.
+const MAX_AHEAD: usize = 1 << 26;
 
 /// See the type stub.
 #[pyclass(module = "cspace._native", frozen)]
@@ -187,6 +190,13 @@ impl LookaheadBank {
         hop: usize,
     ) -> PyResult<Self> {
         let poles = checked(&decay, &angle, hop)?;
+        let most = MAX_AHEAD / poles.len().max(1);
+        if lookahead_samples > most {
+            return Err(PyValueError::new_err(format!(
+                "lookahead_samples is {lookahead_samples}; {} oscillators can look {most} samples ahead",
+                poles.len()
+            )));
+        }
         Ok(Self {
             oscillators: poles.len(),
             running: Mutex::new(Lookahead::new(&poles, lookahead_samples, hop, Level::detect())),
@@ -226,7 +236,7 @@ impl LookaheadBank {
         arrays::array(py, values, frames, width)
     }
 
-    fn reset(&self) {
-        lock(&self.running).reset();
+    fn reset(&self, py: Python<'_>) {
+        lock_py(py, &self.running).reset();
     }
 }

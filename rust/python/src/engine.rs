@@ -1,21 +1,27 @@
 //! The engine: control half always, audio half until a device takes it.
 
-use cspace_engine::{self as engine, Config, Controller, Driver, EditError, TimeStats, driver};
+use cspace_engine::{self as engine, Config, Controller, Driver, EditError, Prepared, driver, reaper};
 use numpy::{PyArray2, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::arrays;
-use crate::errors::{edit, lock};
+use crate::errors::{edit, guarded, lock, lock_py};
 use crate::fileport::{Player, Recorder, check_ring};
 use crate::inline::{FirstError, Inline};
+use crate::patience::wait;
 use crate::processor::Processor;
+use crate::statistics;
 use crate::tap::Tap;
 use crate::worker::Worker;
+
+/// Largest hop and longest delay of a worker, in samples: more is a slip, and there is no memory for it.
+const MAX_HOP: usize = 1 << 16;
+const MAX_LATENCY: usize = 1 << 22;
 
 /// Where the audio half is.
 enum Audio {
@@ -37,13 +43,16 @@ pub struct Engine {
     control: Arc<Mutex<Controller>>,
     audio: Mutex<Audio>,
     inline_error: FirstError,
+    /// Something runs in the block loop that an audio thread would have to wait for.
     has_inline: AtomicBool,
+    /// It is Python code.
+    has_python: AtomicBool,
     live: AtomicBool,
     housekeeping: AtomicBool,
 }
 
 impl Engine {
-    /// Lends the audio half; `what` names the borrower in the error.
+    /// Lends the audio half. Not to be called with the GIL held.
     pub fn lend(&self) -> PyResult<Box<Driver>> {
         if self.has_inline.load(Ordering::Relaxed) {
             return Err(PyRuntimeError::new_err(
@@ -67,27 +76,27 @@ impl Engine {
         }
     }
 
-    /// Takes the audio half back.
+    /// Takes the audio half back. Not to be called with the GIL held.
     pub fn give_back(&self, driver: Box<Driver>) {
         *lock(&self.audio) = Audio::Idle(driver);
-        self.service();
+        self.service(|| lock(&self.control).drain());
     }
 
     /// Lets an idle audio half take its commands, so that queues cannot fill while nothing plays.
-    fn service(&self) {
+    fn service(&self, drain: impl FnOnce()) {
         if let Ok(mut audio) = self.audio.try_lock()
             && let Audio::Idle(driver) = &mut *audio
         {
             driver.engine().service();
-            lock(&self.control).drain();
+            drain();
         }
     }
 
-    /// A prepared copy. Preparing can take seconds (eigenvalues, least squares), so it is done
-    /// without the GIL and outside every lock.
-    fn built(&self, py: Python<'_>, processor: &Processor) -> PyResult<Box<dyn cspace_dsp::Processor>> {
+    /// A slot around a prepared copy. Preparing can take seconds (eigenvalues, least squares, models), so it is
+    /// done without the GIL and outside every lock.
+    fn built(&self, py: Python<'_>, processor: &Processor) -> PyResult<Prepared> {
         let live = self.live.load(Ordering::Relaxed);
-        let mut built = processor.build(live)?;
+        let mut built = processor.build(py, live)?;
         if processor.is_model() && !live {
             if self.attached() {
                 return Err(PyRuntimeError::new_err(
@@ -96,36 +105,48 @@ impl Engine {
             }
             self.has_inline.store(true, Ordering::Relaxed);
         }
-        py.detach(|| built.prepare(&self.config.prepare()))
-            .map_err(|e| PyValueError::new_err(e.to_string()))?;
-        Ok(built)
+        let (config, name) = (self.config, processor.name());
+        let work = move || {
+            built.prepare(&config.prepare())?;
+            Ok::<_, cspace_dsp::PrepareError>(Prepared::new(&config, built, name))
+        };
+        let made = if processor.is_model() { wait(py, work) } else { py.detach(|| guarded(name, work)) };
+        made?.map_err(|e| PyValueError::new_err(e.to_string()))
     }
 
-    fn edit<T>(&self, f: impl FnOnce(&mut Controller) -> Result<T, EditError>) -> PyResult<T> {
-        let done = f(&mut lock(&self.control)).map_err(edit);
-        self.service();
+    /// Whether freeing it may take long.
+    fn has_models(&self) -> bool {
+        self.live.load(Ordering::Relaxed) || self.has_inline.load(Ordering::Relaxed)
+    }
+
+    /// What `f` does takes no time: whatever does is done before.
+    fn edit<T>(
+        &self,
+        py: Python<'_>,
+        f: impl FnOnce(&mut Controller) -> Result<T, EditError>,
+    ) -> PyResult<T> {
+        let done = f(&mut lock_py(py, &self.control)).map_err(edit);
+        self.service(|| lock_py(py, &self.control).drain());
         done
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Audio::Device(driver) = *lock(&self.audio) {
+        let audio = self.audio.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(audio, Audio::Lent) {
             // The stream may still call back with this address: leaking is safe, freeing is not.
-            let _leaked = driver;
+            Audio::Device(_leaked) => {}
+            Audio::Lent => {}
+            // Python's objects want the GIL back, and somebody may be waiting for their end.
+            Audio::Idle(driver) if self.has_python.load(Ordering::Relaxed) => {
+                Python::try_attach(|py| py.detach(|| drop(driver)));
+            }
+            Audio::Idle(driver) if self.has_models() => reaper::dispose(driver),
+            Audio::Idle(_quick) => {}
         }
+        lock(&self.control).drain(); // nothing slow is left in it
     }
-}
-
-fn times<'py>(py: Python<'py>, t: &TimeStats) -> PyResult<Bound<'py, PyDict>> {
-    let d = PyDict::new(py);
-    d.set_item("count", t.count)?;
-    d.set_item("p50_us", t.p50_us)?;
-    d.set_item("p99_us", t.p99_us)?;
-    d.set_item("p999_us", t.p999_us)?;
-    d.set_item("max_us", t.max_us)?;
-    d.set_item("mean_us", t.mean_us)?;
-    Ok(d)
 }
 
 #[pymethods]
@@ -141,13 +162,14 @@ impl Engine {
             audio: Mutex::new(Audio::Idle(Box::new(driver))),
             inline_error: FirstError::default(),
             has_inline: AtomicBool::new(false),
+            has_python: AtomicBool::new(false),
             live: AtomicBool::new(false),
             housekeeping: AtomicBool::new(false),
         })
     }
 
     #[getter]
-    fn sample_rate(&self) -> f64 {
+    pub fn sample_rate(&self) -> f64 {
         self.config.sample_rate
     }
 
@@ -175,13 +197,14 @@ impl Engine {
 
     fn insert(&self, py: Python<'_>, index: usize, processor: &Processor) -> PyResult<u32> {
         let built = self.built(py, processor)?;
-        self.edit(|c| c.insert_named(index, built, processor.name()))
+        self.edit(py, |c| c.insert_ready(index, built))
     }
 
     #[pyo3(signature = (index, call, latency_samples, tail_samples, name, reset, keeper = None))]
     #[expect(clippy::too_many_arguments, reason = "what a processor in Python consists of")]
     fn insert_inline(
         &self,
+        py: Python<'_>,
         index: usize,
         call: Py<PyAny>,
         latency_samples: usize,
@@ -197,145 +220,129 @@ impl Engine {
         }
         let error = self.inline_error.clone();
         let inline = Inline { call, reset, latency: latency_samples, tail: tail_samples, error, keeper };
-        let slot = self.edit(|c| c.insert_named(index, Box::new(inline), name))?;
+        let prepared = Prepared::new(&self.config, Box::new(inline), name);
+        self.has_python.store(true, Ordering::Relaxed);
+        let slot = self.edit(py, |c| c.insert_ready(index, prepared))?;
         self.has_inline.store(true, Ordering::Relaxed);
         Ok(slot)
     }
 
     fn insert_worker(
         &self,
+        py: Python<'_>,
         index: usize,
         hop: usize,
         latency_samples: usize,
         tail_samples: usize,
         name: &str,
     ) -> PyResult<Worker> {
-        let (slot, end) = self.edit(|c| c.insert_worker(index, hop, latency_samples, tail_samples, name))?;
-        Ok(Worker { slot, end: Mutex::new(end) })
+        if hop > MAX_HOP || latency_samples > MAX_LATENCY {
+            return Err(PyValueError::new_err(format!(
+                "a worker has a hop up to {MAX_HOP} and a latency up to {MAX_LATENCY} samples, not {hop} and \
+                 {latency_samples}"
+            )));
+        }
+        let (slot, end) =
+            self.edit(py, |c| c.insert_worker(index, hop, latency_samples, tail_samples, name))?;
+        Ok(Worker::new(slot, end))
     }
 
-    fn insert_player(&self, index: usize, ring_seconds: f64) -> PyResult<Player> {
-        check_ring(ring_seconds)?;
-        let (slot, end) = self.edit(|c| c.insert_player(index, ring_seconds))?;
+    fn insert_player(&self, py: Python<'_>, index: usize, ring_seconds: f64) -> PyResult<Player> {
+        check_ring(ring_seconds, self.config.sample_rate, self.config.channels)?;
+        let (slot, end) = self.edit(py, |c| c.insert_player(index, ring_seconds))?;
         Ok(Player { slot, end: Mutex::new(end) })
     }
 
-    fn insert_recorder(&self, index: usize, ring_seconds: f64) -> PyResult<Recorder> {
-        check_ring(ring_seconds)?;
-        let (slot, end) = self.edit(|c| c.insert_recorder(index, ring_seconds))?;
+    fn insert_recorder(&self, py: Python<'_>, index: usize, ring_seconds: f64) -> PyResult<Recorder> {
+        check_ring(ring_seconds, self.config.sample_rate, self.config.channels)?;
+        let (slot, end) = self.edit(py, |c| c.insert_recorder(index, ring_seconds))?;
         Ok(Recorder { slot, end: Mutex::new(end) })
     }
 
-    fn listen(&self, slot: u32, ring_seconds: f64) -> PyResult<Recorder> {
-        check_ring(ring_seconds)?;
-        let end = self.edit(|c| c.listen(slot, ring_seconds))?;
+    fn listen(&self, py: Python<'_>, slot: u32, ring_seconds: f64) -> PyResult<Recorder> {
+        check_ring(ring_seconds, self.config.sample_rate, self.config.channels)?;
+        let end = self.edit(py, |c| c.listen(slot, ring_seconds))?;
         Ok(Recorder { slot, end: Mutex::new(end) })
     }
 
     fn replace(&self, py: Python<'_>, slot: u32, processor: &Processor) -> PyResult<()> {
         let built = self.built(py, processor)?;
-        self.edit(|c| c.replace_prepared(slot, built))
+        self.edit(py, |c| c.replace_ready(slot, built))
     }
 
-    fn remove(&self, slot: u32) -> PyResult<()> {
-        self.edit(|c| c.remove(slot))
+    fn remove(&self, py: Python<'_>, slot: u32) -> PyResult<()> {
+        self.edit(py, |c| c.remove(slot))
     }
 
-    fn r#move(&self, slot: u32, index: usize) -> PyResult<()> {
-        self.edit(|c| c.move_to(slot, index))
+    fn r#move(&self, py: Python<'_>, slot: u32, index: usize) -> PyResult<()> {
+        self.edit(py, |c| c.move_to(slot, index))
     }
 
-    fn bypass(&self, slot: u32, on: bool) -> PyResult<()> {
-        self.edit(|c| c.bypass(slot, on))
+    fn bypass(&self, py: Python<'_>, slot: u32, on: bool) -> PyResult<()> {
+        self.edit(py, |c| c.bypass(slot, on))
     }
 
     // ---- parameters --------------------------------------------------------------------------
 
     #[pyo3(signature = (slot, name, value, time = None))]
-    fn set(&self, slot: u32, name: &str, value: f32, time: Option<u64>) -> PyResult<()> {
-        self.edit(|c| c.set(slot, name, value, time.unwrap_or(0)))
+    fn set(&self, py: Python<'_>, slot: u32, name: &str, value: f32, time: Option<u64>) -> PyResult<()> {
+        self.edit(py, |c| c.set(slot, name, value, time.unwrap_or(0)))
     }
 
-    fn set_array(&self, slot: u32, name: &str, data: PyReadonlyArrayDyn<'_, f32>) -> PyResult<()> {
+    fn set_array(
+        &self,
+        py: Python<'_>,
+        slot: u32,
+        name: &str,
+        data: PyReadonlyArrayDyn<'_, f32>,
+    ) -> PyResult<()> {
         let data = arrays::flat(&data);
-        self.edit(|c| c.set_array(slot, name, &data))
+        self.edit(py, |c| c.set_array(slot, name, &data))
     }
 
-    fn get(&self, slot: u32, name: &str) -> PyResult<f64> {
-        self.edit(|c| c.get(slot, name)).map(crate::info::decimal)
+    fn get(&self, py: Python<'_>, slot: u32, name: &str) -> PyResult<f64> {
+        self.edit(py, |c| c.get(slot, name)).map(crate::info::decimal)
     }
 
-    fn panic(&self) -> PyResult<()> {
-        self.edit(Controller::panic)
+    fn panic(&self, py: Python<'_>) -> PyResult<()> {
+        self.edit(py, Controller::panic)
     }
 
-    fn subscribe(&self, slot: u32, tap: &str, hop: u64) -> PyResult<Tap> {
+    fn subscribe(&self, py: Python<'_>, slot: u32, tap: &str, hop: u64) -> PyResult<Tap> {
         if hop == 0 {
             return Err(PyValueError::new_err("hop must be at least 1 sample"));
         }
-        self.edit(|c| c.subscribe(slot, tap, hop)).map(|reader| Tap(Mutex::new(reader)))
+        self.edit(py, |c| c.subscribe(slot, tap, hop)).map(|reader| Tap(Mutex::new(reader)))
     }
 
     // ---- state -------------------------------------------------------------------------------
 
-    fn slots(&self) -> Vec<u32> {
-        lock(&self.control).slots().iter().map(|s| s.id).collect()
+    fn slots(&self, py: Python<'_>) -> Vec<u32> {
+        lock_py(py, &self.control).slots().iter().map(|s| s.id).collect()
     }
 
     #[getter]
-    fn latency_samples(&self) -> usize {
-        lock(&self.control).latency_samples()
+    fn latency_samples(&self, py: Python<'_>) -> usize {
+        lock_py(py, &self.control).latency_samples()
     }
 
     #[getter]
-    fn tail_samples(&self) -> usize {
-        lock(&self.control).tail_samples()
+    fn tail_samples(&self, py: Python<'_>) -> usize {
+        lock_py(py, &self.control).tail_samples()
     }
 
     #[getter]
-    fn sample_time(&self) -> u64 {
-        lock(&self.control).shared().sample_time.load(Ordering::Relaxed)
+    fn sample_time(&self, py: Python<'_>) -> u64 {
+        lock_py(py, &self.control).shared().sample_time.load(Ordering::Relaxed)
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let s = lock(&self.control).stats();
-        let d = PyDict::new(py);
-        d.set_item("sample_time", s.sample_time)?;
-        d.set_item("blocks", s.blocks)?;
-        d.set_item("load", s.load)?;
-        d.set_item("deadline_misses", s.deadline_misses)?;
-        d.set_item("input_xruns", s.input_xruns)?;
-        d.set_item("output_xruns", s.output_xruns)?;
-        d.set_item("bad_input_samples", s.bad_input_samples)?;
-        d.set_item("dropped_events", s.dropped_events)?;
-        d.set_item("dropped_records", s.dropped_records)?;
-        d.set_item("panics", s.panics)?;
-        d.set_item("input_peak", s.input_peak)?;
-        d.set_item("output_peak", s.output_peak)?;
-        d.set_item("output_rms", s.output_rms)?;
-        d.set_item("time", times(py, &s.time)?)?;
-        let mut slots = Vec::new();
-        for slot in &s.slots {
-            let e = PyDict::new(py);
-            e.set_item("slot", slot.slot)?;
-            e.set_item("name", &slot.name)?;
-            e.set_item("faults", slot.faults)?;
-            e.set_item("panics", slot.panics)?;
-            e.set_item("late_blocks", slot.late_blocks)?;
-            e.set_item("time", times(py, &slot.time)?)?;
-            e.set_item("hops", slot.hops)?;
-            e.set_item("late_hops", slot.late_hops)?;
-            e.set_item("dropped_hops", slot.dropped_hops)?;
-            e.set_item("failed_hops", slot.failed_hops)?;
-            e.set_item("hop_time", times(py, &slot.hop_time)?)?;
-            slots.push(e);
-        }
-        d.set_item("slots", slots)?;
-        Ok(d)
+        let snapshot = py.detach(|| lock(&self.control).stats());
+        statistics::dict(py, snapshot)
     }
 
-    fn reset_stats(&self) {
-        lock(&self.control).reset_stats();
+    fn reset_stats(&self, py: Python<'_>) {
+        lock_py(py, &self.control).reset_stats();
     }
 
     // ---- driving -----------------------------------------------------------------------------
@@ -371,7 +378,12 @@ impl Engine {
         })?;
         match lock(&self.inline_error).take() {
             Some(error) => Err(error),
-            None => arrays::array(py, x, channels, frames),
+            None if self.live.load(Ordering::Relaxed) => arrays::array(py, x, channels, frames),
+            // Live its input passes and the statistics say so; a render would be a wrong file.
+            None => match lock_py(py, &self.control).out_of_use() {
+                Some((name, fault)) => Err(PyRuntimeError::new_err(format!("{name} is out of use: {fault}"))),
+                None => arrays::array(py, x, channels, frames),
+            },
         }
     }
 
@@ -415,7 +427,7 @@ impl Engine {
                 *audio = Audio::Idle(unsafe { Box::from_raw(raw) });
             }
         });
-        self.service();
+        self.service(|| lock_py(py, &self.control).drain());
     }
 
     #[getter]

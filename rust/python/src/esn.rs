@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use std::sync::Mutex;
 
 use crate::arrays;
-use crate::errors::lock;
+use crate::errors::{lock, lock_py};
 
 /// See the type stub.
 #[pyclass(module = "cspace._native", frozen)]
@@ -62,24 +62,24 @@ impl EsnAnalysis {
     }
 
     #[getter]
-    fn achieved_radius(&self) -> f64 {
-        lock(&self.esn).achieved_radius().value
+    fn achieved_radius(&self, py: Python<'_>) -> f64 {
+        lock_py(py, &self.esn).achieved_radius().value
     }
 
     #[getter]
     fn w<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let dense = lock(&self.esn).w().map_or(Vec::new(), Csr::to_dense);
+        let dense = lock_py(py, &self.esn).w().map_or(Vec::new(), Csr::to_dense);
         arrays::array(py, dense, self.nodes, self.nodes)
     }
 
     #[getter]
     fn w_in<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f32>> {
-        lock(&self.esn).w_in().to_vec().into_pyarray(py)
+        lock_py(py, &self.esn).w_in().to_vec().into_pyarray(py)
     }
 
     #[getter]
     fn leak<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f32>> {
-        lock(&self.esn).leak().to_vec().into_pyarray(py)
+        lock_py(py, &self.esn).leak().to_vec().into_pyarray(py)
     }
 
     fn process<'py>(
@@ -97,7 +97,7 @@ impl EsnAnalysis {
         arrays::array(py, values, x.len(), self.nodes)
     }
 
-    fn set_state(&self, state: PyReadonlyArray1<'_, f32>) -> PyResult<()> {
+    fn set_state(&self, py: Python<'_>, state: PyReadonlyArray1<'_, f32>) -> PyResult<()> {
         let state = state.as_array().to_vec();
         if state.len() != self.nodes || !state.iter().all(|v| v.abs() <= 1.0) {
             return Err(PyValueError::new_err(format!(
@@ -106,11 +106,11 @@ impl EsnAnalysis {
                 state.len()
             )));
         }
-        lock(&self.esn).set_state(&state);
+        lock_py(py, &self.esn).set_state(&state);
         Ok(())
     }
 
-    fn reset(&self) {
-        lock(&self.esn).reset();
+    fn reset(&self, py: Python<'_>) {
+        lock_py(py, &self.esn).reset();
     }
 }

@@ -7,14 +7,25 @@ use pyo3::prelude::*;
 use std::sync::Mutex;
 
 use crate::arrays;
-use crate::errors::lock;
+use crate::errors::lock_py;
 
-/// Refuses rings that make no sense.
-pub fn check_ring(seconds: f64) -> PyResult<()> {
-    if (0.01..=600.0).contains(&seconds) {
-        return Ok(());
+/// Samples of all channels that a ring can hold: 1 GiB.
+const MAX_RING: f64 = (1 << 28) as f64;
+
+/// Refuses rings that make no sense, and those there is no memory for: asking the system for them would end
+/// the program.
+pub fn check_ring(seconds: f64, sample_rate: f64, channels: usize) -> PyResult<()> {
+    if !(0.01..=600.0).contains(&seconds) {
+        return Err(PyValueError::new_err(format!("ring_seconds {seconds} is outside 0.01 to 600")));
     }
-    Err(PyValueError::new_err(format!("ring_seconds {seconds} is outside 0.01 to 600")))
+    let most = MAX_RING / (sample_rate * channels as f64);
+    if seconds > most {
+        return Err(PyValueError::new_err(format!(
+            "ring_seconds {seconds} takes more than 1 GiB for {channels} channels at {sample_rate} Hz; use {most:.0} or \
+             less"
+        )));
+    }
+    Ok(())
 }
 
 /// See the type stub.
@@ -31,25 +42,25 @@ impl Player {
         self.slot
     }
 
-    fn feed(&self, audio: PyReadonlyArray2<'_, f32>) -> PyResult<usize> {
-        let mut end = lock(&self.end);
+    fn feed(&self, py: Python<'_>, audio: PyReadonlyArray2<'_, f32>) -> PyResult<usize> {
+        let mut end = lock_py(py, &self.end);
         let channels = end.channels();
         let (x, frames) = arrays::planar(&audio, channels)?;
         Ok(end.feed(arrays::interleaved(&x, channels, frames)))
     }
 
-    fn end(&self) {
-        lock(&self.end).end();
+    fn end(&self, py: Python<'_>) {
+        lock_py(py, &self.end).end();
     }
 
     #[getter]
-    fn played(&self) -> u64 {
-        lock(&self.end).played()
+    fn played(&self, py: Python<'_>) -> u64 {
+        lock_py(py, &self.end).played()
     }
 
     #[getter]
-    fn finished(&self) -> bool {
-        lock(&self.end).finished()
+    fn finished(&self, py: Python<'_>) -> bool {
+        lock_py(py, &self.end).finished()
     }
 }
 
@@ -68,13 +79,15 @@ impl Recorder {
     }
 
     fn drain<'py>(&self, py: Python<'py>, max_frames: usize) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let mut end = lock(&self.end);
-        let out = end.drain(max_frames);
-        arrays::array_of_interleaved(py, &out, end.channels())
+        let (out, channels) = {
+            let mut end = lock_py(py, &self.end);
+            (end.drain(max_frames), end.channels())
+        };
+        arrays::array_of_interleaved(py, &out, channels)
     }
 
     #[getter]
-    fn dropped(&self) -> u64 {
-        lock(&self.end).dropped()
+    fn dropped(&self, py: Python<'_>) -> u64 {
+        lock_py(py, &self.end).dropped()
     }
 }

@@ -2,6 +2,7 @@
 //! no signal code lives here. The types are in `src/cspace/_native.pyi`.
 
 use pyo3::prelude::*;
+use std::time::Duration;
 
 mod arrays;
 mod bank;
@@ -14,14 +15,28 @@ mod info;
 mod inline;
 mod manifold;
 mod model;
+mod patience;
 mod processor;
+mod statistics;
 mod stream;
 mod tap;
 mod worker;
 
+/// How long the end of a program waits for models to end.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Called by `atexit`: models stop before their library is taken down.
+#[pyfunction(name = "_end")]
+fn end(py: Python<'_>) -> bool {
+    py.detach(|| cspace_engine::end(FAREWELL))
+}
+
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    cspace_engine::keep_panics_quiet();
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    let end = wrap_pyfunction!(end, m)?;
+    m.py().import("atexit")?.call_method1("register", (end,))?;
     m.add_function(wrap_pyfunction!(info::processors, m)?)?;
     m.add_function(wrap_pyfunction!(info::detected_simd, m)?)?;
     m.add_function(wrap_pyfunction!(info::eq_response_db, m)?)?;

@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use std::sync::Mutex;
 
 use crate::arrays;
-use crate::errors::lock;
+use crate::errors::{lock, lock_py};
 
 type Rows<'py> = PyResult<Bound<'py, PyArray2<f32>>>;
 
@@ -221,7 +221,7 @@ impl ManifoldStepper {
         })
     }
 
-    fn reset(&self) {
-        lock(&self.model).reset();
+    fn reset(&self, py: Python<'_>) {
+        lock_py(py, &self.model).reset();
     }
 }

@@ -9,7 +9,8 @@ use pyo3::types::PyDict;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use crate::errors::lock;
+use crate::errors::{lock, lock_py};
+use crate::patience::{Slow, wait};
 
 // What is taken from the manifest, by its attributes: cspace.modelmanifest.Manifest.
 
@@ -81,7 +82,7 @@ impl ManifestEntries {
 /// See the type stub.
 #[pyclass(module = "cspace._native", frozen)]
 pub struct Model {
-    pub spec: Arc<HostedSpec>,
+    pub spec: Slow<Arc<HostedSpec>>,
 }
 
 #[pymethods]
@@ -96,15 +97,13 @@ impl Model {
         model: Vec<u8>,
     ) -> PyResult<Self> {
         let tensors = manifest.tensors();
-        // Opened now, so that a model that cannot run is refused here; the first stream uses it.
-        let first = py
-            .detach(|| open_library(&library).and_then(|()| OnnxModel::new(&model, tensors.clone())))
-            .map_err(PyValueError::new_err)?;
-        let first = Mutex::new(Some(first));
+        let first: Arc<Mutex<Option<Box<dyn HopModel>>>> = Arc::default();
+        let kept = first.clone();
         let load = move || -> Result<Box<dyn HopModel>, String> {
-            if let Some(opened) = lock(&first).take() {
-                return Ok(Box::new(opened));
+            if let Some(opened) = lock(&kept).take() {
+                return Ok(opened);
             }
+            open_library(&library)?;
             Ok(Box::new(OnnxModel::new(&model, tensors.clone())?))
         };
         let spec = HostedSpec {
@@ -116,7 +115,12 @@ impl Model {
             tail: manifest.tail_samples,
             load: Box::new(load),
         };
-        Ok(Self { spec: Arc::new(spec) })
+        let spec = Arc::new(spec);
+        // Opened and run now, so that a model that cannot run is refused here; the first stream uses it.
+        let opening = spec.clone();
+        let opened = wait(py, move || hosted::open(&opening, 1))?.map_err(PyValueError::new_err)?;
+        *lock_py(py, &first) = opened.into_iter().next();
+        Ok(Self { spec: Slow::new(spec) })
     }
 
     #[getter]

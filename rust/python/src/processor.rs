@@ -1,17 +1,23 @@
 //! One native processor, used alone or as the pattern for an engine's slot.
 
 use cspace_dsp::{self as dsp, Block, Info, Prepare, Smoothed, StateIo, registry};
-use cspace_engine::hosted::{Hosted, HostedSpec};
-use cspace_engine::{FADE_MS, FlushDenormals, all_finite};
+use cspace_engine::hosted::{Hosted, HostedSpec, WorkerShared};
+use cspace_engine::{FADE_MS, FlushDenormals, all_finite, reaper};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use std::sync::{Arc, Mutex};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::arrays;
-use crate::errors::lock;
+use crate::errors::{guarded, lock, lock_py};
 use crate::model::Model;
+use crate::patience::{Slow, wait};
+
+/// More is a slip, and there is no memory for it.
+const MAX_BLOCK: usize = 1 << 20;
+const MAX_CHANNELS: usize = 64;
 
 struct Inner {
     processor: Box<dyn dsp::Processor>,
@@ -53,13 +59,30 @@ impl Guard {
     }
 }
 
+/// How it is freed: a model may take long.
+enum Inside {
+    Quick(Mutex<Inner>),
+    Slow(Slow<Mutex<Inner>>),
+}
+
+impl Deref for Inside {
+    type Target = Mutex<Inner>;
+
+    fn deref(&self) -> &Mutex<Inner> {
+        match self {
+            Self::Quick(inner) => inner,
+            Self::Slow(inner) => inner,
+        }
+    }
+}
+
 /// See the type stub.
 #[pyclass(module = "cspace._native", frozen)]
 pub struct Processor {
     info: &'static Info,
     /// What it hosts, if it is a model.
     model: Option<Arc<HostedSpec>>,
-    inner: Mutex<Inner>,
+    inner: Inside,
 }
 
 fn no_name(kind: &str, info: &Info, name: &str) -> PyErr {
@@ -69,8 +92,8 @@ fn no_name(kind: &str, info: &Info, name: &str) -> PyErr {
 impl Processor {
     /// A new, unprepared processor with the same parameters and arrays.
     /// `live`: a device will drive it, so a model gets a thread of its own.
-    pub fn build(&self, live: bool) -> PyResult<Box<dyn dsp::Processor>> {
-        let inner = lock(&self.inner);
+    pub fn build(&self, py: Python<'_>, live: bool) -> PyResult<Box<dyn dsp::Processor>> {
+        let inner = lock_py(py, &self.inner);
         let mut copy: Box<dyn dsp::Processor> = match &self.model {
             Some(spec) => Box::new(Hosted::new(spec.clone(), live)),
             None => registry::create(self.info.name)
@@ -87,13 +110,19 @@ impl Processor {
         Ok(copy)
     }
 
+    /// Why its model runs no more, if that is so.
+    fn out_of_use(&self, py: Python<'_>) -> Option<String> {
+        let report = lock_py(py, &self.inner).processor.report()?.downcast::<WorkerShared>().ok()?;
+        report.is_out_of_use().then(|| report.fault())
+    }
+
     /// Whether it may only run offline unless it is built live.
     pub fn is_model(&self) -> bool {
         self.model.is_some()
     }
 
-    fn ready(&self) -> PyResult<std::sync::MutexGuard<'_, Inner>> {
-        let inner = lock(&self.inner);
+    fn ready(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, Inner>> {
+        let inner = lock_py(py, &self.inner);
         if inner.prepared.is_none() {
             return Err(PyRuntimeError::new_err(format!("'{}': call prepare() first", self.info.name)));
         }
@@ -112,15 +141,24 @@ impl Processor {
         Ok(Self {
             info,
             model: None,
-            inner: Mutex::new(Inner { processor, prepared: None, arrays, guard: Guard::new() }),
+            inner: Inside::Quick(Mutex::new(Inner {
+                processor,
+                prepared: None,
+                arrays,
+                guard: Guard::new(),
+            })),
         })
     }
 
     #[staticmethod]
     fn of_model(model: &Model) -> Self {
-        let processor = Box::new(Hosted::new(model.spec.clone(), false));
+        let processor = Box::new(Hosted::new(Arc::clone(&model.spec), false));
         let inner = Inner { processor, prepared: None, arrays: Vec::new(), guard: Guard::new() };
-        Self { info: model.spec.info, model: Some(model.spec.clone()), inner: Mutex::new(inner) }
+        Self {
+            info: model.spec.info,
+            model: Some(Arc::clone(&model.spec)),
+            inner: Inside::Slow(Slow::new(Mutex::new(inner))),
+        }
     }
 
     #[getter]
@@ -133,27 +171,27 @@ impl Processor {
         crate::info::dict(py, self.info)
     }
 
-    fn set(&self, name: &str, value: f32) -> PyResult<()> {
+    fn set(&self, py: Python<'_>, name: &str, value: f32) -> PyResult<()> {
         let id = self.info.param_id(name).ok_or_else(|| no_name("parameter", self.info, name))?;
         if value.is_nan() {
             return Err(PyValueError::new_err(format!("'{name}': the value is not a number")));
         }
-        lock(&self.inner).processor.set_param(id, value);
+        lock_py(py, &self.inner).processor.set_param(id, value);
         Ok(())
     }
 
-    fn get(&self, name: &str) -> PyResult<f64> {
+    fn get(&self, py: Python<'_>, name: &str) -> PyResult<f64> {
         let id = self.info.param_id(name).ok_or_else(|| no_name("parameter", self.info, name))?;
-        Ok(crate::info::decimal(lock(&self.inner).processor.param(id)))
+        Ok(crate::info::decimal(lock_py(py, &self.inner).processor.param(id)))
     }
 
-    fn set_array(&self, name: &str, data: PyReadonlyArrayDyn<'_, f32>) -> PyResult<()> {
+    fn set_array(&self, py: Python<'_>, name: &str, data: PyReadonlyArrayDyn<'_, f32>) -> PyResult<()> {
         let id = self.info.array_id(name).ok_or_else(|| no_name("array", self.info, name))?;
         let data = arrays::flat(&data);
         if let Some(i) = data.iter().position(|v| !v.is_finite()) {
             return Err(PyValueError::new_err(format!("array '{name}': value {i} is {}", data[i])));
         }
-        let mut inner = lock(&self.inner);
+        let mut inner = lock_py(py, &self.inner);
         if !inner.processor.set_array(id, &data) {
             let why = match (inner.prepared, self.info.arrays[id].live) {
                 (Some(_), false) => "it takes effect in prepare; set it on a new processor".to_owned(),
@@ -174,14 +212,25 @@ impl Processor {
                 "sample rate {sample_rate} Hz is outside 8000 to 192000 Hz"
             )));
         }
-        if max_block == 0 || channels == 0 {
-            return Err(PyValueError::new_err("max_block and channels must be at least 1"));
+        if !(1..=MAX_BLOCK).contains(&max_block) || !(1..=MAX_CHANNELS).contains(&channels) {
+            return Err(PyValueError::new_err(format!(
+                "max_block is 1 to {MAX_BLOCK} and channels 1 to {MAX_CHANNELS}, not {max_block} and {channels}"
+            )));
         }
         let spec = Prepare { sample_rate, max_block, channels };
+        let refused = |e: dsp::PrepareError| PyValueError::new_err(e.to_string());
+        if self.is_model() {
+            let mut built = self.build(py, false)?;
+            let built = wait(py, move || built.prepare(&spec).map(|()| built))?.map_err(refused)?;
+            let mut inner = lock_py(py, &self.inner);
+            reaper::dispose(std::mem::replace(&mut inner.processor, built));
+            inner.prepared = Some(spec);
+            return Ok(());
+        }
         py.detach(|| {
             let mut inner = lock(&self.inner);
             inner.prepared = None;
-            inner.processor.prepare(&spec).map_err(|e| PyValueError::new_err(e.to_string()))?;
+            guarded(self.info.name, || inner.processor.prepare(&spec))?.map_err(refused)?;
             inner.prepared = Some(spec);
             Ok(())
         })
@@ -192,61 +241,79 @@ impl Processor {
         py: Python<'py>,
         audio: PyReadonlyArray2<'py, f32>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let spec = self.ready()?.prepared.ok_or_else(|| PyRuntimeError::new_err("not prepared"))?;
+        let spec = self.ready(py)?.prepared.ok_or_else(|| PyRuntimeError::new_err("not prepared"))?;
         let (mut x, frames) = arrays::planar(&audio, spec.channels)?;
         py.detach(|| {
             let mut inner = lock(&self.inner);
-            let Inner { processor, guard, .. } = &mut *inner;
-            let _flush = FlushDenormals::new();
-            let mut all = Block::new(&mut x, frames.max(1), frames);
-            for from in (0..frames).step_by(spec.max_block) {
-                let mut block = all.slice(from, frames.min(from + spec.max_block));
-                guard.process(&mut **processor, &mut block, spec.sample_rate);
+            if inner.prepared != Some(spec) {
+                return Err(PyRuntimeError::new_err(format!(
+                    "'{}' was prepared anew by another thread meanwhile",
+                    self.info.name
+                )));
             }
-        });
+            let Inner { processor, guard, .. } = &mut *inner;
+            let processed = guarded(self.info.name, || {
+                let _flush = FlushDenormals::new();
+                let mut all = Block::new(&mut x, frames.max(1), frames);
+                for from in (0..frames).step_by(spec.max_block) {
+                    let mut block = all.slice(from, frames.min(from + spec.max_block));
+                    guard.process(&mut **processor, &mut block, spec.sample_rate);
+                }
+            });
+            if processed.is_err() {
+                inner.prepared = None; // its state may be half changed
+            }
+            processed
+        })?;
+        if let Some(fault) = self.out_of_use(py) {
+            return Err(PyRuntimeError::new_err(format!("'{}' is out of use: {fault}", self.info.name)));
+        }
         arrays::array(py, x, spec.channels, frames)
     }
 
-    fn reset(&self) {
-        let mut inner = lock(&self.inner);
+    fn reset(&self, py: Python<'_>) {
+        let mut inner = lock_py(py, &self.inner);
         inner.processor.reset();
         inner.guard.heal = Smoothed::new(1.0);
     }
 
     #[getter]
-    fn faults(&self) -> u64 {
-        lock(&self.inner).guard.faults
+    fn faults(&self, py: Python<'_>) -> u64 {
+        lock_py(py, &self.inner).guard.faults
     }
 
     #[getter]
-    fn latency_samples(&self) -> usize {
-        lock(&self.inner).processor.latency_samples()
+    fn latency_samples(&self, py: Python<'_>) -> usize {
+        lock_py(py, &self.inner).processor.latency_samples()
     }
 
     #[getter]
-    fn tail_samples(&self) -> usize {
-        lock(&self.inner).processor.tail_samples()
+    fn tail_samples(&self, py: Python<'_>) -> usize {
+        lock_py(py, &self.inner).processor.tail_samples()
     }
 
     fn tap<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyArray1<f32>>> {
         let id = self.info.tap_id(name).ok_or_else(|| no_name("tap", self.info, name))?;
-        let inner = self.ready()?;
-        let mut out = vec![0.0; inner.processor.tap_len(id)];
-        inner.processor.read_tap(id, &mut out);
+        let out = {
+            let inner = self.ready(py)?;
+            let mut out = vec![0.0; inner.processor.tap_len(id)];
+            inner.processor.read_tap(id, &mut out);
+            out
+        };
         Ok(out.into_pyarray(py))
     }
 
     fn save_state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let mut bytes = Vec::new();
-        self.ready()?
+        self.ready(py)?
             .processor
             .state(&mut StateIo::Save(&mut bytes))
             .map_err(|e| PyValueError::new_err(e.to_string()))?;
         Ok(PyBytes::new(py, &bytes))
     }
 
-    fn load_state(&self, state: &[u8]) -> PyResult<()> {
-        let mut inner = self.ready()?;
+    fn load_state(&self, py: Python<'_>, state: &[u8]) -> PyResult<()> {
+        let mut inner = self.ready(py)?;
         let mut io = StateIo::Load(state);
         let loaded = inner.processor.state(&mut io).and_then(|()| io.finish());
         loaded.map_err(|e| {

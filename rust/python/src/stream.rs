@@ -43,8 +43,8 @@ impl PacedStream {
         if !(1..=65_536).contains(&block) {
             return Err(PyValueError::new_err(format!("block {block} is outside 1 to 65536 samples")));
         }
-        check_ring(ring_seconds)?;
         let e = engine.get();
+        check_ring(ring_seconds, e.sample_rate(), e.channels())?;
         let driver = py.detach(|| e.lend())?;
         let paced = Mutex::new(Paced::new(*driver, block, ring_seconds, null));
         Ok(Self { channels: e.channels(), engine, paced })

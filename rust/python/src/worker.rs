@@ -4,17 +4,29 @@ use cspace_engine::WorkerEnd;
 use numpy::{PyArray2, PyReadonlyArray2};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::arrays;
-use crate::errors::lock;
+use crate::errors::{lock, lock_py};
 
 /// See the type stub.
 #[pyclass(module = "cspace._native", frozen)]
 pub struct Worker {
-    pub slot: u32,
-    pub end: Mutex<WorkerEnd>,
+    slot: u32,
+    hop: usize,
+    channels: usize,
+    latency: usize,
+    closed: Arc<AtomicBool>,
+    end: Mutex<WorkerEnd>,
+}
+
+impl Worker {
+    pub fn new(slot: u32, end: WorkerEnd) -> Self {
+        let (hop, channels, latency) = (end.hop(), end.channels(), end.latency_samples());
+        Self { slot, hop, channels, latency, closed: end.closed(), end: Mutex::new(end) }
+    }
 }
 
 #[pymethods]
@@ -26,45 +38,43 @@ impl Worker {
 
     #[getter]
     fn hop(&self) -> usize {
-        lock(&self.end).hop()
+        self.hop
     }
 
     #[getter]
     fn channels(&self) -> usize {
-        lock(&self.end).channels()
+        self.channels
     }
 
     #[getter]
     fn latency_samples(&self) -> usize {
-        lock(&self.end).latency_samples()
+        self.latency
     }
 
     #[getter]
     fn closed(&self) -> bool {
-        lock(&self.end).is_closed()
+        self.closed.load(Ordering::Acquire)
     }
 
     fn pull<'py>(&self, py: Python<'py>, timeout_s: f64) -> PyResult<Option<Bound<'py, PyArray2<f32>>>> {
         let timeout = Duration::try_from_secs_f64(timeout_s)
             .map_err(|_| PyValueError::new_err(format!("timeout_s {timeout_s} is not a duration")))?;
-        let (got, channels, hop) = py.detach(|| {
-            let mut end = lock(&self.end);
-            let (channels, hop) = (end.channels(), end.hop());
-            let mut out = vec![0.0; channels * hop];
-            (end.pull(&mut out, timeout).then_some(out), channels, hop)
+        let got = py.detach(|| {
+            let mut out = vec![0.0; self.channels * self.hop];
+            lock(&self.end).pull(&mut out, timeout).then_some(out)
         });
-        got.map(|out| arrays::array(py, out, channels, hop)).transpose()
+        got.map(|out| arrays::array(py, out, self.channels, self.hop)).transpose()
     }
 
-    fn push(&self, audio: PyReadonlyArray2<'_, f32>) -> PyResult<()> {
-        let mut end = lock(&self.end);
-        let (x, frames) = arrays::planar(&audio, end.channels())?;
-        if frames != end.hop() {
+    fn push(&self, py: Python<'_>, audio: PyReadonlyArray2<'_, f32>) -> PyResult<()> {
+        let (x, frames) = arrays::planar(&audio, self.channels)?;
+        if frames != self.hop {
             return Err(PyValueError::new_err(format!(
                 "{frames} frames given back; the hop is {}",
-                end.hop()
+                self.hop
             )));
         }
+        let mut end = lock_py(py, &self.end);
         if end.push(&x) || end.is_closed() {
             Ok(())
         } else {

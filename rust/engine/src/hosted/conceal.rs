@@ -23,6 +23,8 @@ pub(super) struct Conceal {
     anchor: usize,
     /// How much of the sound that is there again is heard.
     returned: f32,
+    /// How much of the input is in the stand-in.
+    dry: f32,
 }
 
 impl Conceal {
@@ -38,6 +40,7 @@ impl Conceal {
             gap: 0,
             anchor: 0,
             returned: 0.0,
+            dry: 0.0,
         }
     }
 
@@ -47,6 +50,7 @@ impl Conceal {
         self.at = 0;
         self.gap = 0;
         self.returned = 0.0;
+        self.dry = 0.0;
     }
 
     /// Turns `sound` (channel c at `c · stride ..`, `frames` of each) into what is heard. With
@@ -66,16 +70,20 @@ impl Conceal {
             self.gap = 0;
             self.anchor = self.at + self.length - 1;
             self.returned = 0.0;
+            self.dry = f32::from(to_dry);
         }
-        let before = (self.gap, self.returned);
+        // Within a gap one stand-in gives way to the other as slowly as sound does.
+        let step = if to_dry { 1.0 } else { -1.0 } / self.away as f32;
+        let before = (self.gap, self.returned, self.dry);
         let mut after = before;
         let lanes = sound.chunks_mut(stride).zip(dry.chunks(stride));
         for ((sound, dry), history) in lanes.zip(self.history.chunks_exact_mut(self.length)) {
-            let (mut gap, mut returned) = before;
+            let (mut gap, mut returned, mut share) = before;
             let mut at = self.at;
             for (x, &d) in sound[..frames].iter_mut().zip(dry) {
                 if !there || gap > 0 {
-                    let target = if to_dry { d } else { 0.0 };
+                    share = (share + step).clamp(0.0, 1.0);
+                    let target = share * d;
                     let mut stand_in = target;
                     if gap < self.away {
                         let last = history[(self.anchor - gap) % self.length];
@@ -95,9 +103,9 @@ impl Conceal {
                 history[at] = *x;
                 at = if at + 1 == self.length { 0 } else { at + 1 };
             }
-            after = (gap, returned);
+            after = (gap, returned, share);
         }
-        (self.gap, self.returned) = after;
+        (self.gap, self.returned, self.dry) = after;
         self.at = (self.at + frames) % self.length;
     }
 
@@ -107,6 +115,7 @@ impl Conceal {
         io.usize(&mut self.at)?;
         io.usize(&mut self.gap)?;
         io.usize(&mut self.anchor)?;
-        io.f32(&mut self.returned)
+        io.f32(&mut self.returned)?;
+        io.f32(&mut self.dry)
     }
 }

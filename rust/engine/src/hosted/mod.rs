@@ -5,20 +5,31 @@
 //! one that comes late is used from where it should be by now or thrown away: the latency never
 //! changes. Offline the model runs inside `process`, and the samples are the same.
 //!
+//! A run that computes for too long is stopped, and its hop concealed; after three in a row, or a panic, the
+//! model is out of use: the input passes in its place, and the statistics say why.
+//!
 //! What a model computes is no matter here: see [`HopModel`]; ONNX is one of them (`rust/neural`).
 
+mod bench;
 mod conceal;
 mod line;
+mod load;
 mod priority;
 mod processor;
+mod report;
+mod ring;
 mod spec;
+mod watch;
 
-pub(crate) use line::WorkerCounts;
-pub use line::WorkerShared;
+pub use load::open;
 pub use processor::Hosted;
+pub(crate) use report::WorkerCounts;
+pub use report::WorkerShared;
 pub use spec::{HostedSpec, ModelParameter, PARAMS, info};
+pub use watch::{Stop, end, run_limit, stuck_threads};
 
 use cspace_dsp::{StateError, StateIo};
+use std::sync::Arc;
 
 /// One stream through a model.
 pub trait HopModel: Send {
@@ -31,6 +42,12 @@ pub trait HopModel: Send {
 
     /// Forgets all sound. Thread: as `run`.
     fn reset(&mut self);
+
+    /// What ends a run that takes too long. A model without it cannot be stopped: its thread is left
+    /// behind, and counted, should a run never end. Thread: control.
+    fn stop(&self) -> Option<Arc<dyn Stop>> {
+        None
+    }
 
     /// Saves or restores what a run hands on to the next. Thread: control.
     ///

@@ -4,14 +4,14 @@ use cspace_dsp::{Block, Info, ParamSpec, Prepare, PrepareError, Processor, Smoot
 use std::any::Any;
 use std::sync::Arc;
 
+use super::bench::Bench;
 use super::conceal::Conceal;
-use super::line::{Bench, Line, WorkerShared};
+use super::line::Line;
+use super::load;
+use super::report::WorkerShared;
 use super::spec::{BASE, CONCEAL, DROP_RATE, DROP_SEED, DRY, HostedSpec, SPARE_MS, WET};
 use crate::delay::Delay;
 use crate::shared::count;
-
-/// Runs before the first hop: memory is planned and pages are touched while nobody waits.
-const WARM_UP_RUNS: usize = 3;
 
 /// Hosts one model; see the module.
 pub struct Hosted {
@@ -83,7 +83,7 @@ impl Hosted {
     }
 
     fn models(&self, spec: &Prepare) -> Result<Vec<Box<dyn super::HopModel>>, String> {
-        let (name, own) = (self.spec.info.name, &self.spec);
+        let own = &self.spec;
         if (spec.sample_rate - own.sample_rate).abs() > 1e-6 {
             return Err(format!(
                 "the model runs at {} Hz and this chain at {} Hz; set sample_rate = {0} in the chain file, or \
@@ -97,19 +97,7 @@ impl Hosted {
                 own.channels, spec.channels
             ));
         }
-        let (size, count) = (own.channels * own.hop, spec.channels / own.channels);
-        let values: Vec<f32> = own.info.params[BASE..].iter().map(|p| p.default).collect();
-        let (quiet, mut out) = (vec![0.0; size], vec![0.0; size]);
-        let mut models = Vec::with_capacity(count);
-        for _ in 0..count {
-            let mut model = (own.load)()?;
-            for _ in 0..WARM_UP_RUNS {
-                model.run(&quiet, &mut out, &values).map_err(|why| format!("{name}: {why}"))?;
-            }
-            model.reset();
-            models.push(model);
-        }
-        Ok(models)
+        load::open(own, spec.channels / own.channels)
     }
 }
 
@@ -123,7 +111,7 @@ impl Processor for Hosted {
         let models = self.models(spec).map_err(PrepareError)?;
         let (hop, channels, rate) = (self.spec.hop, spec.channels, spec.sample_rate);
         let own: Vec<Smoothed> = self.values[BASE..].iter().map(|&v| Smoothed::new(v)).collect();
-        let bench = Bench { models, shared: self.shared.clone() };
+        let bench = Bench::new(models, self.spec.clone(), self.shared.clone());
         let spare = (f64::from(self.values[SPARE_MS]) * 1e-3 * rate).round() as usize;
         let buffering = if self.live { super::latency(hop, spec.max_block, spare) } else { hop };
         let latency = buffering + self.spec.latency;
@@ -180,7 +168,7 @@ impl Processor for Hosted {
         let Line::Inline { bench, output, .. } = &mut s.line else {
             return Err(StateError::Mismatch); // the worker has it
         };
-        bench.models.iter_mut().try_for_each(|m| m.state(io))?;
+        bench.models().try_for_each(|m| m.state(io))?;
         io.f32s(output)?;
         s.own.iter_mut().chain([&mut s.wet]).try_for_each(|v| v.state(io))?;
         for buffer in [&mut s.own_now, &mut s.collected, &mut s.played] {
@@ -247,8 +235,10 @@ impl Processor for Hosted {
 
     fn process(&mut self, block: &mut Block<'_>) {
         let Some(s) = &mut self.stream else { return };
+        let out_of_use = self.shared.is_out_of_use();
         let knobs = Knobs {
-            to_dry: self.values[CONCEAL] == DRY,
+            out_of_use,
+            to_dry: out_of_use || self.values[CONCEAL] == DRY,
             drop_rate: self.values[DROP_RATE],
             seed: self.values[DROP_SEED] as u64,
         };
@@ -266,6 +256,8 @@ impl Processor for Hosted {
 }
 
 struct Knobs {
+    /// Nothing will come any more: it is no longer called late.
+    out_of_use: bool,
     to_dry: bool,
     drop_rate: f32,
     seed: u64,
@@ -329,7 +321,7 @@ impl Stream {
             if self.dropped {
                 self.counts[2] += 1;
                 count(&shared.dropped_hops);
-            } else if !self.here {
+            } else if !self.here && !knobs.out_of_use {
                 self.counts[1] += 1;
                 count(&shared.late_hops);
             }
@@ -344,7 +336,7 @@ impl Stream {
             }
         }
         self.conceal.process(&mut self.sound, &self.dry_block, self.stride, frames, there, knobs.to_dry);
-        !self.here && !self.dropped
+        !self.here && !self.dropped && !knobs.out_of_use
     }
 
     fn mix(&mut self, block: &mut Block<'_>) {
@@ -372,7 +364,7 @@ impl Stream {
         let drop = knobs.drop_rate > 0.0 && chance(knobs.seed, index) < knobs.drop_rate;
         let places = self.drops.len() as u64;
         self.drops[(self.number % places) as usize] = drop;
-        if self.line.submit(self.number, self.fresh, &self.collected, &self.own_now) {
+        if !knobs.out_of_use && self.line.submit(self.number, self.fresh, &self.collected, &self.own_now) {
             self.fresh = false;
         }
         self.number += 1;
