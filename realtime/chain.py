@@ -233,7 +233,7 @@ class Chain(PluginList):
         reset: bool = True,
         compensate: bool | None = None,
     ) -> NDArray[np.float32]:
-        """Runs audio through the chain, in the engine that also plays live.
+        """Runs audio through the chain: native plugins in the engine that also plays live, others as alone.
 
         Parameters
         ----------

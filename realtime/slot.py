@@ -67,6 +67,11 @@ class Slot:
         native = self.native
         if native:
             native.set_param(name, value, time=time)
+        elif time is not None:
+            raise ParameterError(
+                f"{self.name}.{name} cannot be timed live: a plugin from elsewhere takes it at its next hop; set it "
+                "without a time, or render with automation"
+            )
         else:
             set_external(self.plugin, name, value)
 

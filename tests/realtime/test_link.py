@@ -245,3 +245,12 @@ def test_one_plugin_plays_in_one_place_at_a_time() -> None:
             wrong()
     first.detach(engine)
     second.attach(_native.Engine(RATE, 2, 64))
+
+
+def test_a_time_is_refused_where_it_would_not_hold() -> None:
+    chain = Chain([Gain(), *board("Reverb")])
+    with pytest.raises(CspaceError, match=r"reverb\.room_size cannot be timed live.*render with automation"):
+        chain.set("reverb.room_size", 0.9, time=48_000)
+    assert chain["reverb"].room_size == 0.5
+    chain.set("reverb.room_size", 0.9)
+    assert chain["reverb"].room_size == pytest.approx(0.9)
