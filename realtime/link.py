@@ -6,6 +6,7 @@ delay. Thread: control.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -72,8 +73,12 @@ class Link:
 
     @property
     def ids(self) -> dict[Slot, int]:
-        """The engine's id of each slot; neighbouring plugins from elsewhere have one in common."""
-        return {s: self.id_of(s) for s in self._order}
+        """The engine's id of each slot that is in it now; neighbouring plugins from elsewhere have one in common."""
+        found = {}
+        for slot in list(self._order):
+            with contextlib.suppress(KeyError):  # it leaves or arrives at this moment
+                found[slot] = self.id_of(slot)
+        return found
 
     def id_of(self, slot: Slot) -> int:
         """The engine's id of a slot; neighbouring plugins from elsewhere have one in common."""

@@ -243,7 +243,7 @@ def test_a_target_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.Mo
     if made:
         target.mkdir(0o555)
 
-    ordinary = open
+    ordinary = os.open
 
     def no(path: Any, *rest: Any, **more: Any) -> Any:
         if str(path).endswith(("ro", ".lock")):
@@ -251,7 +251,7 @@ def test_a_target_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.Mo
         return ordinary(path, *rest, **more)
 
     # Tests may run as root, whom the system lets.
-    monkeypatch.setattr("builtins.open", no) if made else monkeypatch.setattr(Path, "mkdir", no)
+    monkeypatch.setattr(os, "open", no) if made else monkeypatch.setattr(Path, "mkdir", no)
     with pytest.raises(CspaceError, match="ro: cannot be written: Permission denied"):
         build(tmp_path / "lib", target)
 

@@ -429,7 +429,7 @@ def test_the_same_samples_are_refused_or_marked(clip: Path, tmp_path: Path) -> N
     assert code == 0
     assert "circular" in err
     assert json.loads((tmp_path / "r" / "search_voice_q12000.json").read_text())["results"]["circular"] is True
-    code, said, _ = run("search", clip, 12_000, "--exclude-ms", 2, "-r", tmp_path / "r")
+    code, said, _ = run("search", clip, 12_000, "--exclude-ms", 2, "-r", tmp_path / "r", "--force")
     assert code == 0
     match = int(said.split("match: sample ")[1].split()[0])
     assert abs(match - 12_000) > 48

@@ -15,17 +15,17 @@ RATE = 48_000
 
 
 class Odd:
-    """Works for ten calls, then does `then`."""
+    """Works for `good` calls, then does `then`."""
 
-    def __init__(self, then: Any):
-        self.then, self.calls = then, 0
+    def __init__(self, then: Any, good: int = 20):
+        self.then, self.good, self.calls = then, good, 0
 
     def reset(self) -> None:
         self.calls = 0
 
     def process(self, audio: Any, sample_rate: float, buffer_size: int, reset: bool) -> Any:
         self.calls += 1
-        return self.then(audio) if self.calls > 20 else audio
+        return self.then(audio) if self.calls > self.good else audio
 
 
 def boom(_: Any) -> None:
@@ -36,15 +36,15 @@ def boom(_: Any) -> None:
     ("then", "message"),
     [
         (boom, "odd failed at 48000 Hz with 2 channels: 'boom'"),
-        (lambda x: x[:1], r"odd made \(1, 512\) of \(2, 512\)"),
-        (lambda x: np.concatenate([x, x], axis=1), r"odd made \(2, 1024\) of \(2, 512\)"),
-        (lambda x: x[0], r"odd made \(512,\)"),
+        (lambda x: x[:1], r"odd made \(1, 20000\) of \(2, 20000\)"),
+        (lambda x: np.concatenate([x, x], axis=1), r"odd made \(2, 40000\) of \(2, 20000\)"),
+        (lambda x: x[0], r"odd made \(20000,\)"),
         (lambda x: "text", "odd failed"),
     ],
 )
 def test_offline_a_failure_is_one_clear_error(then: Any, message: str) -> None:
     with pytest.raises(CspaceError, match=message):
-        Chain([Odd(then)])(np.ones((2, 20_000), np.float32), RATE)
+        Chain([Odd(then, good=0)])(np.ones((2, 20_000), np.float32), RATE)
 
 
 def test_live_a_failure_passes_the_input_on_and_is_counted() -> None:

@@ -109,7 +109,7 @@ def test_what_cannot_be_made_again_is_refused_by_name_and_nothing_is_written(tmp
         ("class = 'Mix'\nplugins = [{type = 'gain'}]", "of type 'gain'"),
         ("class = 'Convolution'", "line 3: pedalboard's Convolution: it needs impulse_response"),
         ("class = 'Convolution'\nimpulse_response = 'no.wav'", r"line 3: .*no\.wav"),
-        ("class = 'Convolution'\nimpulse_response = 'no.npy'", r"line 4: .*no\.npy cannot be read"),
+        ("class = 'Convolution'\nimpulse_response = 'no.npy'", r"line 4: .*no\.npy: there is no such file"),
         ("class = 'Convolution'\nimpulse_response = '../a.npy'", "must name a .npy file in the folder"),
         ("class = 'Convolution'\nimpulse_response = [[1], [2, 3]]", "no finite audio"),
         ("class = 'Convolution'\nimpulse_response = 3", "neither a path nor an array"),

@@ -41,10 +41,10 @@ class Held:
         self.built: list[int] = []
         rebuild = NativePlugin._rebuild
 
-        def held(plugin: NativePlugin) -> None:
+        def held(plugin: NativePlugin, taken: Any = None) -> None:
             self.began.set()
             assert self.go.wait(60)
-            rebuild(plugin)
+            rebuild(plugin, taken)
             self.built.append(int(plugin.get_param("nodes")))
 
         monkeypatch.setattr(Esn, "_rebuild", held)
@@ -117,7 +117,7 @@ def test_order_is_kept_over_presets(rig: Rig, held: Held) -> None:
 
 
 def test_what_fails_while_building_is_answered_and_changes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(plugin: NativePlugin) -> None:
+    def fails(plugin: NativePlugin, taken: Any = None) -> None:
         raise ValueError("cannot be prepared")
 
     monkeypatch.setattr(Esn, "_rebuild", fails)
