@@ -260,6 +260,7 @@ print(out)
 )
 
 
+@pytest.mark.heavy
 def test_20_minutes_stay_below_1_gib(tmp_path: Path) -> None:
     """Two files of 20 minutes at a time, stereo at 44.1 kHz; then a clip of 10 s, and one of 20 minutes."""
     (tmp_path / "s").mkdir()

@@ -262,6 +262,7 @@ print("MB", int(high.split()[1]) / 1024)
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(900)
 def test_twenty_minutes_stay_below_a_gibibyte(clip: Path, tmp_path: Path) -> None:
     tile = sf.read(clip, dtype="float32")[0]

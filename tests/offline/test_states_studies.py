@@ -225,6 +225,7 @@ print("MB", int(high.split()[1]) / 1024)
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("args", [["spectrogram", "LONG", "20000000"], ["drift", "LONG", "--seconds", "1200"]])
 def test_twenty_minutes_stay_below_a_gibibyte(tmp_path: Path, args: list[str]) -> None:
