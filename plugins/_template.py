@@ -6,7 +6,7 @@
    and mypy; tests/plugins/test_registry.py tells you if they and the registry part ways.
 3. One line each in `plugins/__init__.py`: the import and the entry of `__all__`.
 
-Nothing else: OSC addresses, chain files, presets, the panel, the tables of `cspace plugins` and the
+Nothing else: OSC addresses, chain files, presets, the tables of `cspace plugins` and the
 whole contract test find it by themselves.
 """
 

@@ -1,4 +1,4 @@
-"""The running host: chain, parameters, devices, OSC, web panel, statistics, offline render."""
+"""The running host: chain, parameters, devices, OSC, OSCQuery, recording, statistics, offline render."""
 
 from .chain import Chain
 from .errors import CspaceError, CspaceWarning

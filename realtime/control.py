@@ -1,4 +1,4 @@
-"""What OSC and the panel may do to a running chain, by name, checked. Thread: control, several at once.
+"""What OSC may do to a running chain, by name, checked. Thread: control, several at once.
 
 Presets are chain files in one folder; a preset is named by a word, never by a path, and may name only
 what `trust.py` allows. Parameters, switches and reading never wait for a processor that is being built

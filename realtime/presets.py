@@ -1,6 +1,6 @@
 """Presets: chain files in one folder, loaded into a chain that may be playing.
 
-Messages from outside (OSC, the panel) name a preset, never a path. Thread: control.
+Messages from outside (OSC) name a preset, never a path. Thread: control.
 """
 
 from __future__ import annotations

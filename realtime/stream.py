@@ -99,7 +99,7 @@ class Stream:
         follow_rate: bool = False,
     ):
         self.chain = chain
-        self.lock = threading.RLock()  # held by whoever edits the chain: OSC, the panel, you
+        self.lock = threading.RLock()  # held by whoever edits the chain: OSC, you
         self.sample_rate = check_rate(_first(sample_rate, chain.wanted_rate, 48_000))
         self.block = int(_first(block, chain.block, 64))
         self.channels = int(channels)

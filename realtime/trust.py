@@ -1,7 +1,7 @@
 """What a preset may bring into the process when a remote control asks for it. Thread: control.
 
 A chain file can name files to load: plugins, which are code, and models. Who opens a chain file by
-hand, from the command line or Python, has chosen it. Over OSC or the panel only a name arrives, from
+hand, from the command line or Python, has chosen it. Over OSC only a name arrives, from
 anyone who reaches the port, and the file under it may have come from elsewhere: it is data.
 """
 
