@@ -14,7 +14,10 @@ import pytest
 
 from tests.realtime.endings import Recording, check, live, prepare, script
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals and terminals of POSIX")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="reads /proc, and opens terminals as Linux does",
+)
 
 Ending = Callable[[Recording, Path], None]
 

@@ -107,12 +107,13 @@ def test_every_vst3_gives_in_a_chain_what_it_gives_alone(file: Path, tmp_path: P
             break
         except ValueError:  # mono only
             continue
-    limit = -100 if file.stem not in RANDOM else -20
-    again = apart_db(np.asarray(plugin.process(x, RATE, reset=True), np.float32), want)
-    if file.stem in RANDOM and again > limit:
-        pytest.skip(f"alone it differs from itself by {again:.0f} dB")
-    assert apart_db(Chain([plugin])(x, RATE), want) < limit
-    assert apart_db(rendered(Chain([Gain(), plugin]), x, tmp_path), want) < limit
+    ours = (Chain([plugin])(x, RATE), rendered(Chain([Gain(), plugin]), x, tmp_path))
+    for y in ours:
+        assert y.shape == want.shape
+        if file.stem in RANDOM:  # alone, too, no two calls are alike: their level is
+            assert np.std(y) == pytest.approx(np.std(want), rel=0.26)  # 2 dB
+        else:
+            assert apart_db(y, want) < -100
 
 
 def test_ten_neighbours_and_native_ones_give_what_they_give_one_after_the_other(tmp_path: Path) -> None:
