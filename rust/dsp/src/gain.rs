@@ -74,17 +74,6 @@ impl Processor for Gain {
     }
 
     fn process(&mut self, block: &mut Block<'_>) {
-        // Every channel must see the same ramp: walk a copy and keep the last one.
-        let mut end = self.factor.clone();
-        for channel in block.channels_mut() {
-            end = self.factor.clone();
-            if end.is_moving() {
-                channel.iter_mut().for_each(|x| *x *= end.tick());
-            } else {
-                let g = end.current();
-                channel.iter_mut().for_each(|x| *x *= g);
-            }
-        }
-        self.factor = end;
+        self.factor.scale(block);
     }
 }

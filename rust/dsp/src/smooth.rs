@@ -1,6 +1,6 @@
 //! Parameter ramps that do not depend on how the audio is cut into blocks.
 
-use crate::{StateError, StateIo};
+use crate::{Block, StateError, StateIo};
 
 /// A value that walks to its target in a straight line, one step per sample.
 ///
@@ -47,6 +47,23 @@ impl Smoothed {
             self.current = if self.left == 0 { self.target } else { self.current + self.step };
         }
         self.current
+    }
+
+    /// Multiplies every channel of a block by the ramp, and moves on by the block.
+    /// Thread: audio. Never allocates, locks or logs.
+    pub fn scale(&mut self, block: &mut Block<'_>) {
+        // Every channel must see the same ramp: walk a copy and keep the last one.
+        let mut end = self.clone();
+        for channel in block.channels_mut() {
+            end = self.clone();
+            if end.is_moving() {
+                channel.iter_mut().for_each(|x| *x *= end.tick());
+            } else {
+                let g = end.current();
+                channel.iter_mut().for_each(|x| *x *= g);
+            }
+        }
+        *self = end;
     }
 
     /// The value of the sample before the next `tick`.

@@ -333,12 +333,7 @@ impl AudioEngine {
         if !self.panicking && self.panic.current() == 1.0 && !self.panic.is_moving() {
             return;
         }
-        let mut end = self.panic.clone();
-        for channel in block.channels_mut() {
-            end = self.panic.clone();
-            channel.iter_mut().for_each(|x| *x *= end.tick());
-        }
-        self.panic = end;
+        self.panic.scale(block);
         if self.panicking && !self.panic.is_moving() {
             self.panicking = false;
             self.chain.iter_mut().for_each(|s| s.reset(&self.shared));

@@ -387,12 +387,7 @@ impl Slot {
         if !sound {
             self.mute(block);
         } else if self.heal.current() < 1.0 || self.heal.is_moving() {
-            let mut end = self.heal.clone();
-            for channel in block.channels_mut() {
-                end = self.heal.clone();
-                channel.iter_mut().for_each(|x| *x *= end.tick());
-            }
-            self.heal = end;
+            self.heal.scale(block);
         }
         blend(&mut self.wet, block, &self.dry, stride);
         blend(&mut self.presence, block, &self.raw, stride);

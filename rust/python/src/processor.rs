@@ -49,12 +49,7 @@ impl Guard {
             self.heal.set(0.0, 0);
             self.heal.set(1.0, (FADE_MS * 1e-3 * rate).round() as usize);
         } else if self.heal.current() < 1.0 || self.heal.is_moving() {
-            let mut end = self.heal.clone();
-            for channel in block.channels_mut() {
-                end = self.heal.clone();
-                channel.iter_mut().for_each(|x| *x *= end.tick());
-            }
-            self.heal = end;
+            self.heal.scale(block);
         }
     }
 }
