@@ -38,7 +38,7 @@ class _Handle:
         self._jack, self._plays = jack, plays
         self._block_s, self._latency_s = block / engine.sample_rate, min(latency_s, _DEVICE_BUFFER_S)
         self._lock = threading.RLock()
-        self._closed = self._started = False
+        self._closed = self._started = self._aborted = False
         soundlibrary.open_handles.add(self)
 
     def start(self) -> int:
@@ -51,7 +51,7 @@ class _Handle:
     def active(self) -> bool:
         """Whether PortAudio still calls the stream running."""
         with self._lock:
-            return not self._closed and bool(self._lib.Pa_IsStreamActive(self._stream._ptr) == 1)
+            return not self._closed and not self._aborted and bool(self._lib.Pa_IsStreamActive(self._stream._ptr) == 1)
 
     def close(self) -> None:
         """Fades out, stops and closes; never hangs, whatever state the device is in. Idempotent.
@@ -63,7 +63,7 @@ class _Handle:
                 return
             self.closing.set()
             active = self._started and self.active()
-            dead_jack = self._jack and self._started and not active
+            dead_jack = self._jack and self._started and not active and not self._aborted
             # A suspended server asks for no blocks, and every call on it would wait.
             silent = not (active and self._plays) or self._fade_out()
             if dead_jack or not soundlibrary.call(self._abort, CALL_TIMEOUT_S if silent else CALL_TIMEOUT_S / 2):
@@ -87,6 +87,9 @@ class _Handle:
         return True
 
     def _abort(self) -> None:
+        if self._aborted:
+            return  # by a close that was interrupted: the pointer is dead
+        self._aborted = True
         self._lib.Pa_AbortStream(self._stream._ptr)
         self._lib.Pa_CloseStream(self._stream._ptr)
 

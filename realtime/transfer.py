@@ -89,7 +89,8 @@ class Threads:
         self.stop.set()
         for thread in self._threads:
             if thread is not threading.current_thread() and thread.is_alive():
-                thread.join(timeout=JOIN_S)
+                # Nobody may close a take that is being written; the third signal ends a wait without end.
+                thread.join(timeout=None if thread.name == "cspace-writer" else JOIN_S)
 
 
 def named(error: BaseException, what: str) -> CspaceError:

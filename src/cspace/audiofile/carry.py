@@ -111,9 +111,13 @@ def _append(fd: int, chunks: list[tuple[bytes, bytes]]) -> None:
     for name, data in chunks:
         body += name + struct.pack("<I", len(data)) + data + (b"\0" if len(data) & 1 else b"")
     at = size
-    while body:
-        count = os.pwrite(fd, body, at)
-        at, body = at + count, body[count:]
+    try:
+        while body:
+            count = os.pwrite(fd, body, at)
+            at, body = at + count, body[count:]
+    except OSError:
+        os.ftruncate(fd, size)  # half a chunk would be taken for sound
+        raise
     if os.pread(fd, 4, 0) == b"RF64":
         os.pwrite(fd, struct.pack("<Q", at - 8), 20)  # the ds64 chunk is the first
     else:

@@ -61,7 +61,7 @@ def claim(fd: int) -> None:
     """Marks an open part as in use, as long as this process lives and has it open."""
     if fcntl is not None:
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX)  # `in_use` of another process holds it for a moment at most
 
 
 def in_use(part: Path) -> bool:
@@ -148,7 +148,7 @@ def recover(part: Path) -> Recovered:
         if done.frames == 0:
             done.why_not = "holds no sound; remove it by hand"
             return done
-        done.saved = _put_free(part, target)
+        done.saved = put_free(part, target)
     except (OSError, sf.LibsndfileError) as e:
         done.why_not = f"cannot be recovered: {reason(e)}"
     return done
@@ -164,13 +164,15 @@ def _measured(path: Path) -> tuple[int, int]:
         return frames, int(file.samplerate)
 
 
-def _put_free(part: Path, target: Path) -> Path:
+def put_free(part: Path, target: Path) -> Path:
     """Renames without overwriting; returns the name it found."""
     for name in _names(target):
         try:
             os.link(part, name)  # fails where the name is taken, unlike a rename
         except FileExistsError:
             continue
+        except FileNotFoundError:
+            raise  # somebody else has recovered it
         except OSError:  # a file system without links
             try:
                 os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY))

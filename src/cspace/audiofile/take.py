@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from ..outputs import put
 from ..plugins._errors import FileError
 from .formats import reason
 from .mend import mend
+from .parts import put_free
 from .writer import Writer
 
 SYNC_S = 5.0  # a power cut takes at most this much
 _UPDATE_HEADER_NOW = 0x1060
-_WITH_SIZES = ("WAV", "RF64", "W64", "AIFF", "AU", "CAF")  # an update in Ogg would begin a new stream
+_WITH_SIZES = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF")  # an update in Ogg would begin a new stream
 _BYTES_LIMIT = {"AIFF": 4 * 1024**3 - 64 * 1024, "AU": 4 * 1024**3 - 64 * 1024}  # sizes of 32 bits
 
 
@@ -43,7 +45,8 @@ class Take(Writer):
         super().__init__(*args, **settings)
         self.error: TakeError | None = None
         self.frames_lost = 0
-        self._finished = False
+        self._finished = self._carried = False
+        self._before = _identity(self._target)
         self._synced = time.monotonic()
 
     def write(self, x: NDArray[np.float32]) -> None:
@@ -56,11 +59,15 @@ class Take(Writer):
             if limit is not None and os.fstat(self._fd).st_size > limit:
                 raise FileError(f"{self.path}: cannot be written: {self.format} holds at most 4 GB")
             super().write(x)
-            if time.monotonic() - self._synced > SYNC_S:
-                self._sync()
         except (FileError, OSError) as e:
             self.frames_lost += len(x)
             self._keep(str(e) if isinstance(e, FileError) else f"{self.path}: cannot be written: {self._why(e)}")
+            return
+        try:
+            if time.monotonic() - self._synced > SYNC_S:
+                self._sync()
+        except OSError as e:  # the block itself was taken
+            self._keep(f"{self.path}: cannot be written: {self._why(e)}")
 
     def _sync(self) -> None:
         if self.format in _WITH_SIZES:
@@ -71,6 +78,10 @@ class Take(Writer):
     def finish(self) -> None:
         """Completes the file and gives it its name. Idempotent. Raises TakeError where a part is missing."""
         if not self._finished and self.error is None:
+            if not self.frames_written and self._before is not None:
+                self._discard()  # nothing was recorded: what was there stays
+                self._finished = True
+                return
             try:
                 self._complete()
             except (sf.LibsndfileError, OSError, RuntimeError, AssertionError) as e:
@@ -83,14 +94,26 @@ class Take(Writer):
         self._file.close()
         if self.format in _WITH_SIZES and self.frames_written:
             mend(self._part)  # beyond 4 GB the sizes of a WAV need another header
-        self._carrier.end(self._fd)
+        if not self._carried:
+            self._carrier.end(self._fd)
+            self._carried = True
         os.fsync(self._fd)
-        with sf.SoundFile(os.fspath(self._part)) as check:
+        with sf.SoundFile(os.fsencode(self._part)) as check:  # its name may be no UTF-8
             if check.frames < self.frames_written and self.format not in ("MP3", "OGG"):
                 raise OSError(f"only {check.frames} of {self.frames_written} frames arrived on the disk")
-        put(self._part, self._target)
+        self._name()
         self._finished = True
         self._close()
+
+    def _name(self) -> None:
+        """The target's name; a free one where somebody else has put a file there meanwhile."""
+        if _identity(self._target) in (None, self._before):
+            put(self._part, self._target)
+        else:
+            self._target = put_free(self._part, self._target)
+            self.error = TakeError(
+                f"{self.path}: another file came there meanwhile; this recording is in {self._target}"
+            )
 
     def _keep(self, why: str) -> None:
         """Mends what is on the disk, gives it its name, and says so in `error`."""
@@ -100,19 +123,20 @@ class Take(Writer):
             with contextlib.suppress(sf.LibsndfileError, OSError, RuntimeError, AssertionError):
                 self._file.close()
             if mend(self._part):
-                with sf.SoundFile(os.fspath(self._part)) as file:
+                with sf.SoundFile(os.fsencode(self._part)) as file:
                     kept = file.frames
             with contextlib.suppress(OSError):
                 os.fsync(self._fd)
             if kept:
-                put(self._part, self._target)
+                self._name()
             else:
                 self._part.unlink()
         except (sf.LibsndfileError, OSError) as e:
             self.error = TakeError(f"{why}; what was written is in {self._part} ({reason(e)}): see `cspace recover`")
         else:
             seconds = f"{kept / self.sample_rate:.2f} s"
-            self.error = TakeError(f"{why}; " + (f"{seconds} are kept" if kept else "nothing was written"))
+            where = f" in {self._target}" if self.error is not None else ""
+            self.error = TakeError(f"{why}; " + (f"{seconds} are kept{where}" if kept else "nothing was written"))
         self.frames_written, self.frames_lost = kept, given - kept
         self._close()
 
@@ -123,6 +147,13 @@ class Take(Writer):
 
     def __exit__(self, *_: object) -> None:
         self.finish()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        found = os.stat(path, follow_symlinks=False)
+        return found.st_dev, found.st_ino
+    return None
 
 
 __all__ = ["SYNC_S", "Take", "TakeError"]

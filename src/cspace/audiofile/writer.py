@@ -144,13 +144,13 @@ class Writer:
             self._file.close()
             self._carrier.end(self._fd)
             os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
             with sf.SoundFile(os.fsencode(self._part)) as check:  # its name may be no UTF-8
                 complete = check.frames >= self.frames_written or self.format in ("MP3", "OGG")
             if not complete:
                 raise OSError(f"only {check.frames} of {self.frames_written} frames arrived on the disk")
             put(self._part, self._target)
+            os.close(self._fd)  # and with it the lock: until then nobody may take the part for a left one
+            self._fd = -1
         except (sf.LibsndfileError, OSError, RuntimeError) as e:
             why = self._why(e)
             self._discard()

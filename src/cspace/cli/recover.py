@@ -43,7 +43,14 @@ def recover(
         return
     failed = False
     for part in parts:
-        busy = in_use(part)
+        try:
+            busy = in_use(part)
+        except FileNotFoundError:
+            continue  # its writer has finished it
+        except OSError as e:
+            note(f"{part}: cannot be recovered: {e.strerror}")
+            failed = True
+            continue
         if look or busy:
             state = "is being written by a running process" if busy else "left over"
             say(f"{part}: {part.stat().st_size / 1e6:.1f} MB of {(target_of(part) or part).name}, {state}")

@@ -61,6 +61,9 @@ class Request:
             raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
         self._count += 1
         self.ask(number)
+        for fd in (1, 2):  # a terminal that nobody reads (Ctrl-S, a stalled ssh) holds up no end
+            if _is_tty(fd):
+                os.set_blocking(fd, False)
         if self._count == PATIENCE - 1:
             _write(b"\ncspace: what was recorded is being completed; one more signal leaves without waiting for it\n")
         elif self._count >= PATIENCE:
@@ -97,6 +100,10 @@ def listening() -> Iterator[Request]:
         yield request
     finally:
         _request = None
+        if request.asked.is_set():
+            for fd in (1, 2):
+                if _is_tty(fd):
+                    os.set_blocking(fd, True)
         for number, handler in before.items():
             signal.signal(number, handler)
 
