@@ -182,9 +182,10 @@ class NativePlugin(PlayedAlone):
         """Builds the processor anew wherever it plays; `taken` gets the engines that it was told to."""
         self._made_of = object()
         for engine, slot in self._bindings:
-            engine.replace(slot, self._build())
-            if taken is not None:
-                taken.append((engine, slot))
+            with contextlib.suppress(KeyError):  # its slot leaves that engine at this moment
+                engine.replace(slot, self._build())
+                if taken is not None:
+                    taken.append((engine, slot))
 
     def set_param(self, name: str, value: Any, *, time: int | None = None) -> None:
         """Sets one parameter; `time` is the sample of a live engine's clock at which it moves.
@@ -201,7 +202,9 @@ class NativePlugin(PlayedAlone):
         self._values[name] = x
         self._stale[name] = x  # the core has it from its next call on
         for engine, slot in self._bindings:
-            engine.set(slot, name, x, time)
+            with contextlib.suppress(KeyError):  # its slot leaves that engine at this moment
+                # An offline engine has another clock: what it plays next has the value.
+                engine.set(slot, name, x, time if engine.live else None)
 
     def get_param(self, name: str) -> Value:
         """The value of a parameter, as it was set."""
@@ -225,8 +228,9 @@ class NativePlugin(PlayedAlone):
     ) -> None:
         for name, data in arrays.items():
             for engine, slot in self._bindings:
-                engine.set_array(slot, name, data)
-                taken.append((engine, slot))
+                with contextlib.suppress(KeyError):  # its slot leaves that engine at this moment
+                    engine.set_array(slot, name, data)
+                    taken.append((engine, slot))
             with self._calls.lock:
                 if self._core is not None and self._core_made_of is self._made_of:
                     self._core.set_array(name, data)

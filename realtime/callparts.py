@@ -20,6 +20,8 @@ from .callstream import CallStream
 from .link import Link
 from .slot import Slot
 
+_FADE_S = 0.010  # as the engine fades its own switches
+
 F32 = NDArray[np.float32]
 
 
@@ -56,6 +58,7 @@ class CallParts:
         self.rate, self.channels = rate, channels
         self.latency_samples = 0
         self._first = True
+        self._wet: dict[Slot, float] = {}  # where the fade between a plugin and what passes it by stands
         self._parts: list[_Native | Slot] = []
         for native, group in groupby(self.slots, lambda s: s.native is not None):
             run = list(group)
@@ -73,12 +76,28 @@ class CallParts:
         """(channels, n) in and out. Raises CspaceError for a plugin that fails or cannot go on."""
         first = self._first
         for part in self._parts:
-            if isinstance(part, _Native):
-                x = part.call(x, size, first)
-            elif not part.bypass:
-                x = self._foreign(part, x, first)
+            x = part.call(x, size, first) if isinstance(part, _Native) else self._switched(part, x, first)
         self._first = False
         return x
+
+    def _switched(self, slot: Slot, x: F32, first: bool) -> F32:
+        """The plugin, or the sound that passes it by, or a fade of 10 ms between them."""
+        goal = 0.0 if slot.bypass else 1.0
+        at = self._wet.setdefault(slot, goal)
+        if at == goal == 0.0 or x.shape[1] == 0:
+            return x
+        if goal == 0.0 and way_of(slot.plugin, self.rate, self.channels) is Way.WHOLE:
+            self._wet[slot] = 0.0
+            return x
+        if at == 0.0:
+            slot.plugin.reset()  # what it heard before it was passed by is long gone
+        y = self._foreign(slot, x, first)
+        if at == goal:
+            return y
+        steps = np.arange(1, x.shape[1] + 1) / (_FADE_S * self.rate)
+        wet = np.clip(at + (steps if goal else -steps), 0.0, 1.0)
+        self._wet[slot] = float(wet[-1])
+        return (x + wet * (y - x)).astype(np.float32)
 
     def _foreign(self, slot: Slot, x: F32, first: bool) -> F32:
         if x.shape[1] == 0:

@@ -114,7 +114,7 @@ class CallStream:
 
     def faults(self) -> dict[str, int]:
         """Blocks muted because of NaN or Inf, by the name of the processor, ever."""
-        names = {self.link.id_of(s): s.name for s in self.link.slots}
+        names = {place: s.name for s, place in self.link.ids.items()}
         return {names[s["slot"]]: s["faults"] for s in self.engine.stats()["slots"] if s["slot"] in names}
 
     def close(self) -> None:

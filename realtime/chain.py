@@ -63,7 +63,9 @@ class Chain(PluginList):
     """
 
     title: str
-    _own = frozenset({"_all_bypassed", "_calls", "_edits", "_links", "_slots", "_stream"})  # what copies have anew
+    _own = frozenset(
+        {"_all_bypassed", "_calls", "_edits", "_links", "_parts", "_slots", "_stream"}
+    )  # what copies have anew
 
     def __init__(
         self,
@@ -241,7 +243,8 @@ class Chain(PluginList):
         sample_rate : 8,000 to 192,000 Hz
         buffer_size : frames handed to the engine at once; the samples do not depend on it
         reset : start from silence. False goes on where the last call ended, for streams in pieces;
-            edits of the list, bypass and settings in between are cross-faded. Another rate or number
+            edits of the list, bypass and settings in between are cross-faded; with plugins from
+            elsewhere an edit of the list starts from silence. Another rate or number
             of channels starts from silence in any case.
         compensate : True moves the output back by `latency_samples`, so that sound is where it was
             in the input; its last `latency_samples` are made as if silence followed. False is the

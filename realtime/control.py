@@ -173,6 +173,9 @@ class Control:
     def panic(self) -> None:
         """Fades out, forgets all sound, fades in."""
         self.engine.panic()
+        link = self.chain.link(self.engine)
+        if link is not None:
+            link.reset_stages()
 
     def stats(self) -> EngineStats:
         """The engine's counters."""

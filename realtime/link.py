@@ -85,6 +85,12 @@ class Link:
         run = self._run_of(slot)
         return self._ids[slot] if run is None else run.id
 
+    def reset_stages(self) -> None:
+        """Plugins from elsewhere forget their sound; the engine itself resets native ones."""
+        for run in list(self._runs):
+            with contextlib.suppress(Exception):  # one that fails is told of when it plays; the others come after it
+                run.stage.reset()
+
     @property
     def has_workers(self) -> bool:
         """Whether plugins from elsewhere play here on threads of their own."""

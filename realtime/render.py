@@ -21,6 +21,7 @@ from ..audiofile.parts import left_over
 from ..outputs import protected, settled
 from ..plugins._audio import RATES, check_rate, is_number
 from ..plugins._params import to_native
+from .callstream import held
 from .chain import Chain
 from .errors import CspaceError, ParameterError
 from .sequence import Event as Moved
@@ -89,7 +90,8 @@ def render(
     began = time.perf_counter()
     locked = protected(target)
     settled(target, inputs=[source])
-    with Reader(source) as reader:
+    foreign = [s.plugin for s in chain.slots if s.native is None]
+    with Reader(source) as reader, held(foreign):
         rate = _chain_rate(chain, sample_rate, reader.sample_rate)
         events = _timed_events(chain, automation, rate)
         parts = chain.parts(rate, reader.channels, ENGINE_BLOCK, events)
@@ -248,7 +250,8 @@ def _timed_events(chain: Chain, automation: Iterable[Event], rate: float) -> lis
         if info["setup"]:
             raise ParameterError(f"automation of {address!r}: this rebuilds the processor and cannot be timed")
         events.append((round(at * rate), name, param, to_native(name, info, value)))
-    return sorted(events, key=lambda e: e[0])
+    events.sort(key=lambda e: e[0])
+    return list({e[:3]: e for e in events}.values())  # of several at one sample, the last holds
 
 
 def _resample(

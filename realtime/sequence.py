@@ -30,6 +30,7 @@ Event = tuple[
 WHOLE_BYTES = 2**30  # of sound that a plugin is given at once: 46 minutes of stereo at 48 kHz
 _SHORT = 256  # frames; calls of a plugin that wants one size are not made shorter than this
 _PIECE = 16_384
+_EVENTS = 512  # handed to an engine at once, which holds 1,024
 
 
 class NativePart:
@@ -49,15 +50,28 @@ class NativePart:
         self._end: int | None = None
 
     def _engine(self, x: F32) -> F32:
-        end = self.engine.sample_time + x.shape[1]
-        # Events go in just ahead of their block, so no queue grows with the file.
-        while self._next < len(self._events) and self._events[self._next][0] < end:
-            at, slot, name, value = self._events[self._next]
-            if self._end is not None and at >= self._end:
-                break  # what runs now is latency: nothing of it is heard
-            self.engine.set(slot, name, value, at)
-            self._next += 1
-        return self.engine.process(np.ascontiguousarray(x))
+        """Events go in just ahead of their sound: the engine holds a limited number of them."""
+        out, done = [x[:, :0]], 0
+        while done < x.shape[1] or self._next < len(self._events):
+            start, until = self.engine.sample_time, x.shape[1]
+            given = 0
+            while self._next < len(self._events):
+                at, slot, name, value = self._events[self._next]
+                # From `_end` on it is latency that runs: nothing of it is heard.
+                if at >= start + until - done or (self._end is not None and at >= self._end):
+                    break
+                if given >= _EVENTS:
+                    until = max(done, done + at - start)
+                    break
+                self.engine.set(slot, name, value, at)
+                self._next += 1
+                given += 1
+            if until > done:
+                out.append(self.engine.process(np.ascontiguousarray(x[:, done:until])))
+                done = until
+            elif not given:
+                break
+        return np.concatenate(out, axis=1)
 
     def feed(self, x: F32) -> F32:
         """What is ready, its delay taken out."""
@@ -99,8 +113,6 @@ class ForeignPart:
         self._heard = self._given = 0  # frames fed to the plugin, and given back by it
         mine = [e for e in events if e[1] == slot.name]
         self._kept = _checked(self.plugin, mine)
-        for _, _, param, value in [e for e in mine if e[0] <= 0]:
-            set_external(self.plugin, param, value)
         self._events = [e for e in mine if e[0] > 0]
         if self._events and self.way is Way.WHOLE:
             raise ParameterError(
@@ -108,15 +120,25 @@ class ForeignPart:
                 "sound, so nothing can move meanwhile; set it before, or at 0 s"
             )
         self._size, self._skip = LARGEST, 0
+        try:
+            self._begin([e for e in mine if e[0] <= 0])
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, first: Sequence[Event]) -> None:
+        """Makes the moves that hold from the beginning, and the plugin ready for the first call."""
+        for _, _, param, value in first:
+            set_external(self.plugin, param, value)
         self.plugin.reset()
         if self._events and self.way is Way.DIRECT:
-            prime(self.plugin, channels, rate, LARGEST)
+            prime(self.plugin, self.channels, self.rate, LARGEST)
         elif self._events:
             # The largest call must be the first: pedalboard clears a plugin when calls grow.
             self._size = min(LARGEST, max(_SHORT, self._events[0][0]))
             if self._events[0][0] < _SHORT:
                 self._skip = _SHORT
-                self._run(np.zeros((channels, _SHORT), np.float32))
+                self._run(np.zeros((self.channels, _SHORT), np.float32))
 
     def feed(self, x: F32) -> F32:
         """What is ready."""

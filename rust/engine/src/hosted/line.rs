@@ -142,6 +142,7 @@ impl Worker {
     fn run(mut self, size: usize) {
         priority::raise(priority::WORKER);
         let watch = self.bench.watch.clone();
+        watch.is_ours();
         let _here = watch.enter();
         let _flush = FlushDenormals::new();
         let mut input = vec![0.0; self.input.size];

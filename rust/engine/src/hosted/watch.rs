@@ -52,6 +52,8 @@ pub(super) struct Watch {
     limit: AtomicU64,
     /// The thread, while it is in here. Held while the thread is dealt with, so that it cannot end meanwhile.
     thread: Mutex<Option<ThreadId>>,
+    /// The thread is a worker of ours, whose priority we gave; a caller's own is left as it is.
+    own: AtomicBool,
     /// Counts starts and ends of runs: odd while one is under way.
     run: AtomicU64,
     stopped: AtomicU64,
@@ -68,6 +70,7 @@ impl Watch {
             slow: Duration::from_secs_f64(SLOW_SECONDS.max(SLOW_HOPS * hop as f64 / sample_rate)),
             limit: AtomicU64::new(nanoseconds(run_limit(hop, sample_rate))),
             thread: Mutex::new(None),
+            own: AtomicBool::new(false),
             run: AtomicU64::new(0),
             stopped: AtomicU64::new(0),
             ignored: AtomicBool::new(false),
@@ -141,9 +144,15 @@ impl Watch {
         }
     }
 
-    /// Takes the priority away, once. Thread: any.
+    /// The thread that enters has its priority from us. Thread: that one.
+    pub fn is_ours(&self) {
+        self.own.store(true, SeqCst);
+    }
+
+    /// Takes the priority away that we gave, once. Thread: any.
     pub fn slow_down(&self) {
-        if let Some(thread) = *lock(&self.thread)
+        if self.own.load(SeqCst)
+            && let Some(thread) = *lock(&self.thread)
             && !self.slowed.swap(true, SeqCst)
         {
             priority::lower(thread);
@@ -321,6 +330,7 @@ mod tests {
     #[test]
     fn a_run_that_computes_for_long_loses_its_priority_and_gets_it_back() {
         let watch = Watch::new(64, 48_000.0);
+        watch.is_ours();
         let _here = watch.enter();
         let (_, stopped) = watch.run(|| {
             let started = Instant::now();
@@ -333,6 +343,20 @@ mod tests {
         watch.speed_up();
         assert!(!watch.slowed.load(SeqCst));
         assert!(ThreadId::here().computed().is_none_or(|c| c > Duration::ZERO));
+    }
+
+    #[test]
+    fn a_callers_thread_keeps_its_priority() {
+        let watch = Watch::new(64, 48_000.0);
+        let _here = watch.enter();
+        watch.run(|| {
+            let here = ThreadId::here();
+            let started = here.computed().unwrap_or_default();
+            while here.computed().is_some_and(|c| c - started < Duration::from_millis(400)) {
+                std::hint::spin_loop();
+            }
+        });
+        assert!(!watch.slowed.load(SeqCst));
     }
 
     #[test]
