@@ -25,6 +25,7 @@ _KINDS = (
 )
 #: Left of a name by the hidden one beside it: a dot, 8 digits, `.part` and a suffix go with it.
 _STEM_BYTES = 180
+_SUFFIX_BYTES = 16
 
 
 def same(a: PathLike, b: PathLike) -> bool:
@@ -159,14 +160,21 @@ def new_part(target: Path, suffix: str = "") -> tuple[int, Path]:
 
     The name is never known before and the file never there before, so nothing is written through a link.
     """
-    stem, name = target.name, os.fsencode(target.name)
-    if len(name) > _STEM_BYTES:
-        stem = name[:_STEM_BYTES].decode(errors="ignore")
+    stem = part_stem(target.name)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     while True:
         part = target.with_name(f".{stem}.{secrets.token_hex(4)}.part{suffix}")
         with contextlib.suppress(FileExistsError):
             return os.open(part, flags, 0o666), part
+
+
+def part_stem(name: str) -> str:
+    """A file's name as its hidden file has it: a long one is cut before its suffix, so that there is room for more."""
+    whole = os.fsencode(name)
+    if len(whole) <= _STEM_BYTES:
+        return name
+    suffix = os.fsencode(os.path.splitext(name)[1])[:_SUFFIX_BYTES]
+    return whole[: _STEM_BYTES - len(suffix)].decode(errors="ignore") + os.fsdecode(suffix)
 
 
 def put(part: Path, target: Path) -> None:

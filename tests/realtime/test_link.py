@@ -166,6 +166,9 @@ def test_a_refused_plugin_changes_nothing() -> None:
 
 def board(*names: str) -> list[Any]:
     pedalboard = pytest.importorskip("pedalboard")
+    missing = [n for n in names if not hasattr(pedalboard, n)]
+    if missing:
+        pytest.skip(f"pedalboard {pedalboard.__version__} has no {', '.join(missing)}")
     return [getattr(pedalboard, n)() for n in names]
 
 
@@ -227,7 +230,7 @@ def test_a_container_goes_the_way_of_what_is_in_it() -> None:
         Member(inner, RATE, 2)
     # A Mix loses what it holds back for the slowest of its plugins at every call.
     with pytest.raises(CspaceError, match="cannot play in blocks"):
-        Member(pedalboard.Mix([pedalboard.BrickwallLimiter(), pedalboard.Gain()]), RATE, 2)
+        Member(pedalboard.Mix([pedalboard.MP3Compressor(), pedalboard.Gain()]), RATE, 2)
     assert External.of(pedalboard.Mix([pedalboard.Reverb(), pedalboard.Gain()]), RATE, 2).latency_samples == 0
 
 

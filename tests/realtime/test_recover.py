@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ import soundfile as sf
 from typer.testing import CliRunner
 
 from cspace.audiofile import FORMATS, FileError, Take, TakeError, Writer
+from cspace.audiofile.about import About
 from cspace.audiofile.mend import mend
 from cspace.audiofile.parts import in_use, left_over, recover
 from cspace.cli import app
@@ -181,22 +183,60 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "take.wav").read_bytes() == b"mine"
 
 
-def test_links_and_long_names(tmp_path: Path) -> None:
+def test_a_part_is_found_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "take.wav").symlink_to(tmp_path / "there" / "real.wav")
     (tmp_path / "there" / ".real.wav.0123abcd.part").write_bytes(b"RIFF")
     assert "real.wav" in left_over(tmp_path / "take.wav")
     assert ".real.wav.0123abcd.part" in runner.invoke(app, ["recover", str(tmp_path / "take.wav"), "--list"]).output
-    long = tmp_path / f"{'take' * 55}.wav"
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("name", ["take" * 55, "é" * 110, "a" * 180])
+def test_long_names(name: str, suffix: str, tmp_path: Path) -> None:
+    """The hidden file of a long name has only its beginning, and is found and recovered all the same."""
+    long = tmp_path / f"{name}{suffix}"
     with Take(long, RATE, 2) as take:
         take.write(sound(2))
-        (part,) = tmp_path.glob(".taketake*.part")
-        copy = part.with_name(part.name[:-13] + "0123abcd.part")
-        copy.write_bytes(part.read_bytes())
-    done = recover(copy)
+        assert left_over(long) == "", "it is being written"
+    (tmp_path / "other").mkdir()
+    part = tmp_path / f"{take._part.name[:-13]}0123abcd.part"
+    long.rename(part)
+    assert part.name in left_over(long)
+    assert left_over(tmp_path / f"b{name[1:]}{suffix}") == ""
+    done = recover(part)
     assert done.saved is not None
-    assert done.saved.suffix == ".wav"
-    assert done.frames == len(sound(2))
+    assert done.saved.suffix == suffix
+    assert done.frames >= len(sound(2)) - 2304
+
+
+@pytest.mark.parametrize("rf64", [False, True])
+@pytest.mark.parametrize(("subtype", "channels"), [("PCM_U8", 1), ("FLOAT", 2)])
+def test_killed_between_two_bytes_of_the_chunks_behind_the_sound(
+    rf64: bool, subtype: str, channels: int, tmp_path: Path
+) -> None:
+    """Wherever it was killed: all of the sound, nothing but the sound, and the chunks that are whole."""
+    chunks = [(b"iXML", b"<a/>"), (b"bext", bytes(range(100)) + bytes(503)), (b"odd.", b"abc")]
+    about = About(sample_rate=RATE, chunks=chunks)
+    x = sound(channels)[:1001]
+    whole = tmp_path / ("whole.rf64" if rf64 else "whole.wav")
+    with Writer(whole, RATE, channels, subtype=subtype, about=about) as writer:
+        writer.write(x)
+    data, want = whole.read_bytes(), sf.read(whole, dtype="float32", always_2d=True)[0]
+    behind = data.index(b"iXML")
+    ends = [behind + 12, behind + 12 + 8 + 604, len(data)]  # the last two with a byte that fills up
+    part = tmp_path / "part.wav"
+    for cut in range(behind, len(data) + 1):
+        part.write_bytes(data[:cut])
+        assert mend(part)
+        found = part.read_bytes()
+        np.testing.assert_array_equal(sf.read(part, dtype="float32", always_2d=True)[0], want)
+        length = len(found)
+        assert length == max([e for e, fill in zip(ends, (0, 1, 1), strict=True) if e - fill <= cut], default=behind)
+        size = struct.unpack_from("<Q", found, 20)[0] if rf64 else struct.unpack_from("<I", found, 4)[0]
+        assert size == length - 8
+        same = found[behind:] == data[behind : len(found)]
+        assert same
 
 
 def test_a_part_in_use_is_not_touched(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from cspace.realtime import Chain, CspaceError, render
 
 pedalboard = pytest.importorskip("pedalboard", reason="optional, GPLv3: pip install 'cspace[pedalboard]'")
 RATE = 48_000
+LIMITS = hasattr(pedalboard, "BrickwallLimiter")  # from 0.9.26 on; it withholds samples and takes automation
 F32 = NDArray[np.float32]
 FILES = sorted(Path("/usr/lib/vst3").glob("Z*.vst3"))
 #: ZamVerb and ZamPhono load large rooms, seconds each; ZamHeadX2 and ZamTube start from memory they did not set, so
@@ -118,7 +119,7 @@ def test_every_vst3_gives_in_a_chain_what_it_gives_alone(file: Path, tmp_path: P
 
 def test_ten_neighbours_and_native_ones_give_what_they_give_one_after_the_other(tmp_path: Path) -> None:
     names = ["Chorus", "BrickwallLimiter", "Phaser", "PitchShift", "Delay", "Chorus", "MP3Compressor", "Phaser"]
-    plugins = [made(getattr(pedalboard, n)) for n in names]
+    plugins = [made(getattr(pedalboard, n)) for n in names if hasattr(pedalboard, n)]
     x = sound()
     want = x
     for p in plugins:
@@ -135,7 +136,8 @@ def test_ten_neighbours_and_native_ones_give_what_they_give_one_after_the_other(
 def test_an_impulse_stays_where_it_is(tmp_path: Path) -> None:
     x = np.zeros((2, 9000), np.float32)
     x[:, 1000] = 0.5
-    chain = Chain([Limiter(), pedalboard.BrickwallLimiter(), pedalboard.Invert(), pedalboard.Resample(24_000.0)])
+    late = [pedalboard.BrickwallLimiter()] if LIMITS else []
+    chain = Chain([Limiter(), *late, pedalboard.Invert(), pedalboard.Resample(24_000.0)])
     for y in (chain(x, RATE), rendered(chain, x, tmp_path)):
         assert y.shape == x.shape
         assert int(np.abs(y[0]).argmax()) == 1000
@@ -203,6 +205,7 @@ def test_automation_equals_two_calls_alone(name: str, tmp_path: Path) -> None:
     assert apart_db(y, want) < -100
 
 
+@pytest.mark.skipif(not LIMITS, reason="this pedalboard has no BrickwallLimiter")
 def test_automation_of_a_plugin_that_withholds_lands_where_its_sound_is(tmp_path: Path) -> None:
     x = sound()
     chain = Chain([pedalboard.BrickwallLimiter(ceiling_db=-1.0)])

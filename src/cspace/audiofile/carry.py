@@ -110,6 +110,8 @@ def _append(fd: int, chunks: list[tuple[bytes, bytes]]) -> None:
     body = b"\0" if size & 1 else b""
     for name, data in chunks:
         body += name + struct.pack("<I", len(data)) + data + (b"\0" if len(data) & 1 else b"")
+    # The size first: what stands behind the sound is then known for chunks, wherever the program is killed.
+    _tell_size(fd, size + len(body))
     at = size
     try:
         while body:
@@ -117,11 +119,15 @@ def _append(fd: int, chunks: list[tuple[bytes, bytes]]) -> None:
             at, body = at + count, body[count:]
     except OSError:
         os.ftruncate(fd, size)  # half a chunk would be taken for sound
+        _tell_size(fd, size)
         raise
+
+
+def _tell_size(fd: int, size: int) -> None:
     if os.pread(fd, 4, 0) == b"RF64":
-        os.pwrite(fd, struct.pack("<Q", at - 8), 20)  # the ds64 chunk is the first
+        os.pwrite(fd, struct.pack("<Q", size - 8), 20)  # the ds64 chunk is the first
     else:
-        os.pwrite(fd, struct.pack("<I", at - 8), 4)
+        os.pwrite(fd, struct.pack("<I", size - 8), 4)
 
 
 def _name(chunk: bytes) -> str:

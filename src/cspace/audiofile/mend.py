@@ -75,10 +75,21 @@ def _mend_riff(file: BinaryIO, end: int) -> bool:
     (frame,) = _at(file, fmt + 12, "<H")
     if frame == 0:
         return False
-    if b"ds64" in found and stated == _FOUR_GB:
-        (stated,) = _at(file, found[b"ds64"][0] + 8, "<Q")
-    if stated and at + stated < end and _rest_is_chunks(file, at + stated + stated % 2, end, "<4sI"):
-        return True  # complete, with chunks behind the sound
+    size64 = found[b"ds64"][0] if b"ds64" in found and stated == _FOUR_GB else None
+    if size64 is None:
+        (whole,) = _at(file, 4, "<I")
+    else:
+        whole, stated = _at(file, size64, "<QQ")
+    behind = at + stated + stated % 2
+    # Chunks stand behind the sound, or were being put there: then the sound is complete.
+    begun = behind < 8 + whole >= end and _is_name(file, behind)
+    if stated and at + stated < end and (begun or _rest_is_chunks(file, behind, end, "<4sI")):
+        last = _cut_chunks(file, behind, end)
+        if size64 is None:
+            _put(file, 4, "<I", last - 8)
+        else:
+            _put(file, size64, "<Q", last - 8)
+        return True
     size = _cut(file, at, frame, end)
     total = at + size - 8
     if size % 2:
@@ -109,6 +120,27 @@ def _rest_is_chunks(file: BinaryIO, at: int, end: int, head: str) -> bool:
             return False
         at += length + size + (size % 2 if padded else 0)
     return end <= at <= end + 1
+
+
+def _is_name(file: BinaryIO, at: int) -> bool:
+    """Whether what stands there, if anything, can be the beginning of a chunk's name."""
+    file.seek(at)
+    return all(32 <= c < 127 for c in file.read(4))
+
+
+def _cut_chunks(file: BinaryIO, at: int, end: int) -> int:
+    """Cuts off what is no whole chunk from `at` on; where the file ends now."""
+    last = min(at, end)
+    for _, begin, size in _chunks(file, at, end, "<"):
+        if begin + size > end or not _is_name(file, begin - 8):
+            break
+        last = begin + size
+        if size % 2:
+            file.seek(last)
+            file.write(b"\0")
+            last += 1
+    file.truncate(last)
+    return last
 
 
 def _make_rf64(file: BinaryIO, found: dict[bytes, tuple[int, int]]) -> bool:

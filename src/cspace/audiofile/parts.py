@@ -20,6 +20,7 @@ from typing import Any
 
 import soundfile as sf
 
+from ..outputs import part_stem
 from ..plugins._errors import FileError
 from .formats import FORMATS, reason
 from .mend import mend
@@ -27,17 +28,6 @@ from .mend import mend
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
-_LONG_NAME = 150  # bytes; `outputs.new_part` cuts names off somewhere beyond
-_STARTS = {
-    b"RIFF": ".wav",
-    b"RF64": ".rf64",
-    b"riff": ".w64",
-    b"FORM": ".aiff",
-    b".snd": ".au",
-    b"caff": ".caf",
-    b"fLaC": ".flac",
-    b"OggS": ".ogg",
-}
 _QUIET_S = 60.0  # where no lock can be had: a part nobody has written to for this long is left over
 
 
@@ -90,26 +80,17 @@ def parts_in(folder: Path, name: str | None = None) -> list[Path]:
     except OSError as e:
         raise FileError(f"{folder}: cannot be read: {reason(e)}") from None
     found = [(p, target_of(p)) for p in listed]
-    return [p for p, target in found if target is not None and name in (None, target.name)]
+    wanted = None if name is None else part_stem(name)
+    return [p for p, target in found if target is not None and wanted in (None, target.name)]
 
 
 def target_of(part: Path) -> Path | None:
-    """The file that a part was to become; None where it is no part of an audio file."""
+    """The file that a part was to become, a long name cut; None where it is no part of an audio file."""
     match = _PART.fullmatch(part.name)
     if match is None:
         return None
     target = part.with_name(match["name"])
-    if target.suffix.lower() in FORMATS:
-        return target
-    if len(os.fsencode(target.name)) < _LONG_NAME:
-        return None
-    # Of a long name the part has the beginning only: what is in it says what it was to be.
-    try:
-        with open(part, "rb") as file:
-            suffix = _STARTS.get(file.read(4))
-    except OSError:
-        return None
-    return None if suffix is None else target.with_name(target.name + suffix)
+    return target if target.suffix.lower() in FORMATS else None
 
 
 def left_over(target: str | os.PathLike[str]) -> str:
