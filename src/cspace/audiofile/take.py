@@ -45,7 +45,7 @@ class Take(Writer):
         super().__init__(*args, **settings)
         self.error: TakeError | None = None
         self.frames_lost = 0
-        self._finished = self._carried = False
+        self._finished = False
         self._before = _identity(self._target)
         self._synced = time.monotonic()
 
@@ -84,26 +84,18 @@ class Take(Writer):
                 return
             try:
                 self._complete()
+                self._name()
+                self._finished = True
+                self._close()
             except (sf.LibsndfileError, OSError, RuntimeError, AssertionError) as e:
                 self._keep(f"{self.path}: cannot be finished: {self._why(e)}")
         self._finished = True
         if self.error is not None:
             raise self.error
 
-    def _complete(self) -> None:
-        self._file.close()
+    def _sound_closed(self) -> None:
         if self.format in _WITH_SIZES and self.frames_written:
             mend(self._part)  # beyond 4 GB the sizes of a WAV need another header
-        if not self._carried:
-            self._carrier.end(self._fd)
-            self._carried = True
-        os.fsync(self._fd)
-        with sf.SoundFile(os.fsencode(self._part)) as check:  # its name may be no UTF-8
-            if check.frames < self.frames_written and self.format not in ("MP3", "OGG"):
-                raise OSError(f"only {check.frames} of {self.frames_written} frames arrived on the disk")
-        self._name()
-        self._finished = True
-        self._close()
 
     def _name(self) -> None:
         """The target's name; a free one where somebody else has put a file there meanwhile."""
@@ -139,11 +131,6 @@ class Take(Writer):
             self.error = TakeError(f"{why}; " + (f"{seconds} are kept{where}" if kept else "nothing was written"))
         self.frames_written, self.frames_lost = kept, given - kept
         self._close()
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
     def __exit__(self, *_: object) -> None:
         self.finish()

@@ -90,6 +90,7 @@ class Writer:
         self._carrier = Carrier(about, self.format, self.subtype, channels, int(sample_rate))
         self.format = self._carrier.format
         self._file: Any = None
+        self._carried = False
         try:
             self._fd, self._part = new_part(self._target)
         except OSError as e:
@@ -138,19 +139,33 @@ class Writer:
             return "the disk took fewer samples than given (disk full, or a size limit)"
         return reason(e)
 
-    def _finish(self) -> None:
-        """Flushes, checks that all arrived, and gives the file its name."""
-        try:
-            self._file.close()
+    def _complete(self) -> None:
+        """Closes the sound, puts the chunks behind it, flushes, checks that all arrived. Raises OSError and others."""
+        self._file.close()
+        self._sound_closed()
+        if not self._carried:
             self._carrier.end(self._fd)
-            os.fsync(self._fd)
-            with sf.SoundFile(os.fsencode(self._part)) as check:  # its name may be no UTF-8
-                complete = check.frames >= self.frames_written or self.format in ("MP3", "OGG")
-            if not complete:
+            self._carried = True
+        os.fsync(self._fd)
+        with sf.SoundFile(os.fsencode(self._part)) as check:  # its name may be no UTF-8
+            if check.frames < self.frames_written and self.format not in ("MP3", "OGG"):
                 raise OSError(f"only {check.frames} of {self.frames_written} frames arrived on the disk")
-            put(self._part, self._target)
-            os.close(self._fd)  # and with it the lock: until then nobody may take the part for a left one
+
+    def _sound_closed(self) -> None:
+        """Between the sound and the chunks behind it."""
+
+    def _close(self) -> None:
+        """Lets go of the descriptor, and with it of the lock: until then nobody may take the part for a left one."""
+        if self._fd >= 0:
+            os.close(self._fd)
             self._fd = -1
+
+    def _finish(self) -> None:
+        """Completes the file and gives it its name."""
+        try:
+            self._complete()
+            put(self._part, self._target)
+            self._close()
         except (sf.LibsndfileError, OSError, RuntimeError) as e:
             why = self._why(e)
             self._discard()
@@ -160,9 +175,7 @@ class Writer:
         if self._file is not None and not self._file.closed:
             with contextlib.suppress(sf.LibsndfileError, OSError, RuntimeError):
                 self._file.close()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._close()
         with contextlib.suppress(OSError):
             self._part.unlink()
 
