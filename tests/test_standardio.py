@@ -15,7 +15,7 @@ import soundfile as sf
 
 from cspace import standardio
 from cspace.audiofile import FileError, Reader
-from cspace.realtime import Chain, render
+from cspace.realtime import Chain, Stream, render
 from cspace.textfile import read_text
 from tests.audiofile_made import RATE, noise, written
 
@@ -141,3 +141,43 @@ def test_a_reader_that_leaves_is_no_fault_to_shout_about(tmp_path: Path) -> None
         assert process.wait(timeout=240) == 1
     assert b"Traceback" not in said
     assert b"roken pipe" not in said
+
+
+# ---- an input is no output ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["in.wav", "link.wav", "hard.wav", "./folder/../in.wav"])
+def test_what_standard_input_comes_from_is_no_output(tmp_path: Path, given: Given, target: str) -> None:
+    written(tmp_path / "in.wav", noise(1000))
+    before = (tmp_path / "in.wav").read_bytes()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.wav").symlink_to("in.wav")
+    os.link(tmp_path / "in.wav", tmp_path / "hard.wav")
+    given.file(tmp_path / "in.wav")
+    with pytest.raises(FileError, match="is the input standard input itself"):
+        render(Chain([]), "-", tmp_path / target)
+    with pytest.raises(FileError, match="is the input standard input itself"):
+        Stream(Chain([]), input="-", output=tmp_path / target).open()
+    assert (tmp_path / "in.wav").read_bytes() == before
+    render(Chain([]), "-", tmp_path / "other.wav")  # what it comes from is one file, not all
+
+
+def test_commands_write_to_no_input_through_a_dash(tmp_path: Path) -> None:
+    x = tmp_path / "in.wav"
+    written(x, noise(1000))
+    (tmp_path / "chain.toml").write_text("")
+    before = x.read_bytes()
+    for words in (["render", "chain.toml", "-", "in.wav", "--force"], ["live", "-i", "-", "-o", "in.wav", "--force"]):
+        command = [sys.executable, "-m", "cspace", *words]
+        if words[0] == "live":
+            command.insert(4, "chain.toml")
+        with x.open("rb") as source:
+            done = subprocess.run(command, stdin=source, capture_output=True, cwd=tmp_path, timeout=120, check=False)
+        assert done.returncode == 2, done.stderr
+        assert b"is the input standard input itself" in done.stderr
+    with x.open("ab") as out:
+        command = [sys.executable, "-m", "cspace", "render", "chain.toml", "in.wav", "-"]
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, cwd=tmp_path, timeout=120, check=False)
+    assert done.returncode == 2
+    assert b"standard output: goes into the input in.wav itself" in done.stderr
+    assert x.read_bytes() == before

@@ -24,7 +24,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from .outputs import probe, protected, same, settled, settled_folder
+from .outputs import is_read, number_of, probe, protected, same, settled, settled_folder
 from .plugins._errors import CspaceError, FileError
 from .terminal import clean
 
@@ -155,6 +155,15 @@ def checked(outputs: dict[str, OutputFile | OutputFolder], values: dict[str, Any
         yield
     finally:
         _asked.reset(token)
+
+
+def check_standard_output(outputs: dict[str, OutputFile | OutputFolder], values: dict[str, Any]) -> None:
+    """Raises FileError where standard output goes into a file that the command reads: `render c.toml a - >> a`."""
+    for source in _paths(v for k, v in values.items() if k not in outputs):
+        if is_read(number_of(sys.stdout), source):
+            raise FileError(
+                f"standard output: goes into the input {source} itself, which would be lost; name another file"
+            )
 
 
 def claim(*paths: Path, inputs: Iterable[Path] = ()) -> None:

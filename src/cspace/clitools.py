@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from .clioutputs import OutputFile, OutputFolder, checked, declared, with_force
+from .clioutputs import OutputFile, OutputFolder, check_standard_output, checked, declared, with_force
 from .standardout import NAME as STANDARD_OUTPUT
 from .standardout import is_standard, to_standard_output
 from .terminal import clean, json_text
@@ -198,6 +198,7 @@ def _through_standard_output(
     if isinstance(kind, OutputFolder) or kind.port:
         what = "a folder is written here" if isinstance(kind, OutputFolder) else "this plays in real time"
         raise ParameterError(f"{asked[0]} cannot be standard output (-): {what}; give a name")
+    check_standard_output(outputs, values)
     with to_standard_output(kind.suffixes[0] if kind.suffixes else ".wav") as path:
         _shown_as = str(path)
         try:

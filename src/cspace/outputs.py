@@ -10,10 +10,13 @@ import errno
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .plugins._errors import FileError
+from .standardio import STANDARD
 
 PathLike = str | os.PathLike[str]
 
@@ -30,11 +33,31 @@ _SUFFIX_BYTES = 16
 
 def same(a: PathLike, b: PathLike) -> bool:
     """Whether two paths are one file: by name, link, hard link, another spelling, or a folder mounted twice."""
+    return bool(_files(a) & _files(b))
+
+
+def is_read(path: PathLike | int, source: PathLike) -> bool:
+    """Whether writing to a path or descriptor would write to an input; `-` is what standard input comes from."""
+    standard = _files(number_of(sys.stdin)) if os.fspath(source) == STANDARD else frozenset()
+    return bool(_files(path) & (_files(source) | standard))
+
+
+def number_of(stream: Any) -> int:
+    """The file descriptor of a standard stream; -1 where it has none."""
     try:
-        x, y = os.stat(a), os.stat(b)
+        return int(stream.fileno())
+    except (AttributeError, OSError, ValueError):
+        return -1
+
+
+def _files(path: PathLike | int) -> frozenset[tuple[int, int]]:
+    """Device and number of what a path or descriptor leads to; nothing for pipes, terminals and the like."""
+    try:
+        found = os.stat(path)
     except (OSError, ValueError):
-        return False
-    return (x.st_dev, x.st_ino) == (y.st_dev, y.st_ino)
+        return frozenset()
+    kept = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
+    return frozenset({(found.st_dev, found.st_ino)} if kept else ())
 
 
 def settled(path: PathLike, *, inputs: Iterable[PathLike | None] = (), makes_folders: bool = False) -> Path:
@@ -51,8 +74,9 @@ def settled(path: PathLike, *, inputs: Iterable[PathLike | None] = (), makes_fol
     """
     path = Path(path)
     for source in inputs:
-        if source is not None and same(path, source):
-            other = "" if os.fspath(source) == os.fspath(path) else f" {os.fspath(source)}"
+        if source is not None and is_read(path, source):
+            name = os.fspath(source)
+            other = "" if name == os.fspath(path) else f" {'standard input' if name == STANDARD else name}"
             raise FileError(f"{path}: is the input{other} itself, which would be lost; give the result another name")
     kind = _mode(path)
     if kind is not None:

@@ -191,6 +191,37 @@ def test_a_part_is_found_through_a_link(tmp_path: Path) -> None:
     assert ".real.wav.0123abcd.part" in runner.invoke(app, ["recover", str(tmp_path / "take.wav"), "--list"]).output
 
 
+@pytest.mark.parametrize(
+    ("suffix", "lost_s"), [(".wav", 0.01), (".flac", 0.2), (".mp3", 0.2), (".opus", 0.2), (".ogg", 5.5)]
+)
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_a_kill_loses_what_is_documented(suffix: str, lost_s: float, level: float, tmp_path: Path) -> None:
+    """Of tones and of silence, which coders pack together longest (docs/recording.md)."""
+    x = (level * np.sin(np.arange(10 * RATE) * 0.0576)).astype(np.float32)[:, None]
+    part = tmp_path / f".take{suffix}.0123abcd.part"
+    with Take(tmp_path / f"take{suffix}", RATE, 1) as take:
+        for i in range(0, len(x), 480):
+            take.write(x[i : i + 480])
+        part.write_bytes(take._part.read_bytes())  # what is with the system when the process is killed
+    done = recover(part)
+    assert done.frames >= len(x) - lost_s * RATE
+
+
+def test_a_part_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
+    whole(tmp_path / "precious.wav")
+    with (tmp_path / "precious.wav").open("ab") as file:
+        file.write(b"not sound")
+    before = (tmp_path / "precious.wav").read_bytes()
+    part = tmp_path / ".take.wav.0123abcd.part"
+    part.symlink_to("precious.wav")
+    done = runner.invoke(app, ["recover", str(part)])
+    assert done.exit_code == 2
+    assert "is a link" in done.output
+    assert recover(part).saved is None
+    assert (tmp_path / "precious.wav").read_bytes() == before
+    assert part.is_symlink()
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("name", ["take" * 55, "é" * 110, "a" * 180])
 def test_long_names(name: str, suffix: str, tmp_path: Path) -> None:

@@ -120,6 +120,9 @@ def recover(part: Path) -> Recovered:
         done.why_not = "is not an unfinished audio file (.NAME.XXXXXXXX.part)"
         return done
     try:
+        if part.is_symlink():
+            done.why_not = "is a link; what it leads to is not ours to mend"
+            return done
         if in_use(part):
             done.why_not = "is being written by a running process"
             return done

@@ -21,6 +21,8 @@ from .writer import Writer
 
 SYNC_S = 5.0  # a power cut takes at most this much
 _UPDATE_HEADER_NOW = 0x1060
+_SET_OGG_PAGE_LATENCY_MS = 0x1302
+_PAGE_MS = 100.0  # of Opus; a page is what a kill loses, and 1 s by default
 _WITH_SIZES = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF")  # an update in Ogg would begin a new stream
 _BYTES_LIMIT = {"AIFF": 4 * 1024**3 - 64 * 1024, "AU": 4 * 1024**3 - 64 * 1024}  # sizes of 32 bits
 
@@ -48,6 +50,8 @@ class Take(Writer):
         self._finished = False
         self._before = _identity(self._target)
         self._synced = time.monotonic()
+        page = sf._ffi.new("double *", _PAGE_MS)
+        sf._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, page, sf._ffi.sizeof("double"))
 
     def write(self, x: NDArray[np.float32]) -> None:
         """Appends float32 [shape=(frames, channels)]. Never raises for the disk: see `error`."""

@@ -75,6 +75,8 @@ def _parts(place: Path) -> list[Path]:
     if place.is_dir():
         return parts_in(place)
     if target_of(place) is not None and place.is_file():
+        if place.is_symlink():
+            raise FileError(f"{place}: is a link; recover what it leads to, in {os.path.realpath(place)}")
         return [place]
     real = Path(os.path.realpath(place))  # the part of a link lies beside what the link leads to
     found = parts_in(real.parent, real.name) if real.parent.is_dir() else []
