@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from cspace import _native
 from cspace.export.package import PackageError
@@ -54,6 +55,23 @@ def threads(name: str, process: int | str = "self") -> int:
         with contextlib.suppress(OSError):  # it has just ended
             count += (task / "comm").read_text().strip() == name
     return count
+
+
+def test_one_that_computes_while_it_is_opened_is_refused_too(tmp_path: Path) -> None:
+    """A graph of a few kilobytes whose constants take minutes: the runtime would compute them while it opens it."""
+    hop, size, depth = 64, 1500, 2000
+    nodes = [helper.make_node("ConstantOfShape", ["shape"], ["m0"])]
+    nodes += [helper.make_node("MatMul", [f"m{i}", "m0"], [f"m{i + 1}"]) for i in range(depth)]
+    nodes += [
+        helper.make_node("ReduceSum", [f"m{depth}"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
+        helper.make_node("Add", ["audio", "nothing"], ["audio_out"]),
+    ]
+    constants = {"shape": np.array([size, size], np.int64), "zero": np.array(0.0, np.float32)}
+    data = models.model_bytes(nodes, {"audio": (1, hop)}, {"audio_out": (1, hop)}, constants)
+    folder = models.package(tmp_path / "fold", (models.manifest("fold", hop), data), goldens=()).folder
+    with pytest.raises(CspaceError, match=r"a run of the model, 64 samples, was not done after 2\.000 s of computing"):
+        OnnxStream(folder)
 
 
 def test_it_is_refused_by_name_and_python_runs_on(endless: Path) -> None:

@@ -6,7 +6,7 @@
 
 mod session;
 
-pub use session::OnnxModel;
+pub use session::{Constants, OnnxModel};
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

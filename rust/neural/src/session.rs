@@ -34,9 +34,18 @@ fn reason<R>(e: ort::Error<R>) -> String {
     text.lines().next().unwrap_or(text).to_owned()
 }
 
+/// Whether the runtime computes what depends on no input while it opens a model, or in every run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Constants {
+    /// While it opens it: faster runs, but opening computes, and cannot be stopped.
+    Folded,
+    /// In every run, which can be stopped.
+    Kept,
+}
+
 // The options stand in src/cspace/ortruntime.py too: a difference would be heard as one.
-fn builder() -> Result<SessionBuilder, String> {
-    Session::builder()
+fn builder(constants: Constants) -> Result<SessionBuilder, String> {
+    let builder = Session::builder()
         .map_err(reason)?
         .with_intra_threads(1)
         .map_err(reason)?
@@ -51,7 +60,13 @@ fn builder() -> Result<SessionBuilder, String> {
         .with_flush_to_zero()
         .map_err(reason)?
         .with_log_level(ort::logging::LogLevel::Fatal)
-        .map_err(reason)
+        .map_err(reason)?;
+    match constants {
+        Constants::Folded => Ok(builder),
+        Constants::Kept => builder
+            .with_config_entry("optimization.disable_specified_optimizers", "ConstantFolding")
+            .map_err(reason),
+    }
 }
 
 impl OnnxModel {
@@ -60,10 +75,10 @@ impl OnnxModel {
     ///
     /// # Errors
     /// The runtime's reason, or the tensor that is not in the graph.
-    pub fn new(model: &[u8], tensors: Tensors) -> Result<Self, String> {
+    pub fn new(model: &[u8], tensors: Tensors, constants: Constants) -> Result<Self, String> {
         // The runtime flushes denormals on the thread that opens a session, and leaves it so.
         let _keep = KeepFloatMode::new();
-        let session = builder()?
+        let session = builder(constants)?
             .commit_from_memory(model)
             .map_err(|e| format!("ONNX Runtime cannot open the model: {}", reason(e)))?;
         let inputs = [&tensors.audio_in].into_iter().chain(tensors.states.iter().map(|s| &s.0));

@@ -2,7 +2,7 @@
 
 use cspace_dsp::Info;
 use cspace_engine::hosted::{self, HopModel, HostedSpec, ModelParameter};
-use cspace_neural::{OnnxModel, Tensor, Tensors, open_library};
+use cspace_neural::{Constants, OnnxModel, Tensor, Tensors, open_library};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -99,23 +99,27 @@ impl Model {
         let tensors = manifest.tensors();
         let first: Arc<Mutex<Option<Box<dyn HopModel>>>> = Arc::default();
         let kept = first.clone();
-        let load = move || -> Result<Box<dyn HopModel>, String> {
-            if let Some(opened) = lock(&kept).take() {
-                return Ok(opened);
-            }
+        let model: Arc<[u8]> = model.into();
+        let open = Arc::new(move |constants| -> Result<Box<dyn HopModel>, String> {
             open_library(&library)?;
-            Ok(Box::new(OnnxModel::new(&model, tensors.clone())?))
-        };
-        let spec = HostedSpec {
+            Ok(Box::new(OnnxModel::new(&model, tensors.clone(), constants)?))
+        });
+        let spec = |load| HostedSpec {
             info: hosted::info(kind, doc, &manifest.parameters()),
             sample_rate: manifest.sample_rate,
             hop: manifest.hop,
             channels: manifest.channels,
             latency: manifest.latency_samples,
             tail: manifest.tail_samples,
-            load: Box::new(load),
+            load,
         };
-        let spec = Arc::new(spec);
+        // Runs once with nothing computed beforehand: what depends on no input may take for ever, and can be
+        // stopped there only. What was done in time then is done in time while the model is opened.
+        let trial = open.clone();
+        let trial = Arc::new(spec(Box::new(move || trial(Constants::Kept))));
+        wait(py, move || hosted::open(&trial, 1))?.map_err(PyValueError::new_err)?;
+        let load = move || lock(&kept).take().map_or_else(|| open(Constants::Folded), Ok);
+        let spec = Arc::new(spec(Box::new(load)));
         // Opened and run now, so that a model that cannot run is refused here; the first stream uses it.
         let opening = spec.clone();
         let opened = wait(py, move || hosted::open(&opening, 1))?.map_err(PyValueError::new_err)?;
