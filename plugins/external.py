@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from .. import _native
 from ._errors import CspaceError, MissingExtraError, ParameterError, near
+from .externalgate import gate_of
 
 _PATH = "__cspace_path__"  # where we note the file of a VST3 plugin: pedalboard itself does not keep it
 _MAPS = Path("/proc/self/maps")
@@ -73,13 +76,17 @@ def external_name(plugin: Any) -> str:
 
 
 def external_params(plugin: Any) -> dict[str, float | bool | str]:
-    """The settable numbers, switches and texts of a pedalboard plugin by name, with their values."""
+    """The settable numbers, switches and texts of a pedalboard plugin by name, with their values.
+
+    A value that was set while the plugin is at work is shown at once. Thread: any.
+    """
     listed = getattr(plugin, "parameters", None)
     names = (
         list(listed)
         if listed is not None
         else [n for n in dir(type(plugin)) if not n.startswith("_") and isinstance(getattr(type(plugin), n), property)]
     )
+    left = gate_of(plugin).left()  # before the plugin is asked: a value moves from here to there
     out: dict[str, float | bool | str] = {}
     for name in names:
         prop = getattr(type(plugin), name, None)
@@ -89,18 +96,50 @@ def external_params(plugin: Any) -> dict[str, float | bool | str]:
             value = getattr(plugin, name)
         except Exception:  # a property of a foreign plugin may fail in any way; it is then left out
             continue
-        if hasattr(value, "name") and not isinstance(value, (int, float, str)):
-            value = value.name  # an enum, as in LadderFilter.mode
-        if isinstance(value, (bool, int, str)):
-            out[name] = value
-        elif isinstance(value, float) or hasattr(value, "__float__"):
-            x = float(value)  # most are float32 inside: 0.3, not 0.30000001192
-            out[name] = float(str(np.float32(x))) if np.float32(x) == x else x
+        shown = _shown(value)
+        if shown is not None:
+            out[name] = _as(shown, left[name]) if name in left else shown
     return out
 
 
+def _shown(value: Any) -> float | bool | str | None:
+    """A value of a parameter as plain data; None if it is none."""
+    if hasattr(value, "name") and not isinstance(value, (int, float, str)):
+        value = value.name  # an enum, as in LadderFilter.mode
+    if isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) or hasattr(value, "__float__"):
+        x = float(value)  # most are float32 inside: 0.3, not 0.30000001192
+        return float(str(np.float32(x))) if np.float32(x) == x else x
+    return None
+
+
+def _as(shown: float | bool | str, value: Any) -> float | bool | str:
+    """What the plugin will show of `value` in place of `shown`."""
+    try:
+        data = _shown(type(shown)(value) if isinstance(shown, (bool, float)) else value)
+    except (TypeError, ValueError):  # a text for a number, such as "3 dB"
+        return str(value)
+    return shown if data is None else data
+
+
 def set_external(plugin: Any, name: str, value: Any) -> None:
-    """Sets a parameter of a pedalboard plugin. Raises ParameterError for a wrong name or value."""
+    """Sets a parameter of a pedalboard plugin: at once, or after the call it is in. Never waits for that call.
+
+    Raises ParameterError for a wrong name or value. While a call is under way, a value is checked
+    against what the plugin declares, or against another plugin of its class. Thread: any.
+    """
+    value = _taken(plugin, name, value)
+    gate_of(plugin).set(name, value, lambda: _put(plugin, name, value), lambda: _check_declared(plugin, name, value))
+
+
+def check_external(plugin: Any, name: str, value: Any) -> None:
+    """Raises ParameterError where `set_external` would, as far as that can be known, and changes nothing."""
+    _check_declared(plugin, name, _taken(plugin, name, value))
+
+
+def _taken(plugin: Any, name: str, value: Any) -> Any:
+    """The value to set, a member of an enum for its name. Raises ParameterError for a wrong one."""
     known = external_params(plugin)
     if name not in known:
         raise ParameterError(f"{external_name(plugin)} has no parameter {name!r}{near(name, known)}")
@@ -109,16 +148,52 @@ def set_external(plugin: Any, name: str, value: Any) -> None:
         members = type(current).__members__
         if value not in members:
             raise ParameterError(f"{external_name(plugin)}.{name} = {value!r} is not allowed, use {', '.join(members)}")
-        value = members[value]
-    elif isinstance(value, float) and not np.isfinite(value):
+        return members[value]
+    if isinstance(value, float) and not np.isfinite(value):
         raise ParameterError(f"{external_name(plugin)}.{name} = {value} is not allowed")
+    return value
+
+
+def _put(plugin: Any, name: str, value: Any, called: str = "") -> None:
+    called = called or external_name(plugin)
     try:
         setattr(plugin, name, value)
     except TypeError:
-        raise ParameterError(f"{external_name(plugin)}.{name} cannot be set to {value!r}") from None
+        raise ParameterError(f"{called}.{name} cannot be set to {value!r}") from None
     except (ValueError, AttributeError, RuntimeError) as e:
         reason = str(e).split("\n")[0]
-        raise ParameterError(f"{external_name(plugin)}.{name} = {value!r} is not allowed: {reason}") from None
+        raise ParameterError(f"{called}.{name} = {value!r} is not allowed: {reason}") from None
+
+
+_spares: dict[type, Any] = {}  # of each class of pedalboard one that plays nowhere; None where none can be made
+_spares_lock = threading.Lock()
+
+
+def _check_declared(plugin: Any, name: str, value: Any) -> None:
+    """Raises ParameterError for a value outside of what is known of the parameter, without touching the plugin."""
+    called = external_name(plugin)
+    listed = getattr(plugin, "parameters", None)
+    asked = getattr(listed.get(name), "get_raw_value_for", None) if isinstance(listed, Mapping) else None
+    if asked is not None:  # VST3
+        try:
+            asked(value)
+        except (TypeError, ValueError, RuntimeError) as e:
+            reason = str(e).split("\n")[0]
+            raise ParameterError(f"{called}.{name} = {value!r} is not allowed: {reason}") from None
+        return
+    if type(plugin).__module__.startswith("pedalboard"):
+        with _spares_lock:
+            if type(plugin) not in _spares:
+                try:
+                    _spares[type(plugin)] = type(plugin)()
+                except Exception:  # such as Convolution, which needs an impulse response
+                    _spares[type(plugin)] = None
+            spare = _spares[type(plugin)]
+            if spare is not None:
+                _put(spare, name, value, called)
+                return
+    if isinstance(getattr(plugin, name), (int, float)) and not isinstance(value, (int, float)):
+        raise ParameterError(f"{called}.{name} cannot be set to {value!r}")
 
 
 def set_externals(plugin: Any, parameters: dict[str, Any]) -> None:
@@ -328,6 +403,7 @@ def vst3_path(plugin: Any) -> Path:
 
 __all__ = [
     "STATE_KEYS",
+    "check_external",
     "external_from",
     "external_name",
     "external_params",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .. import _native
 from ._errors import CspaceError
 from .external import external_from, external_name, external_state, require_pedalboard
+from .externalgate import gate_of
 
 HOP = 512  # frames per call of what wants constant calls: a plugin whose calls grow is prepared, and so cleared
 LARGEST = 8192  # frames per call at most of what takes pieces of any size; pedalboard's own default
@@ -39,7 +40,8 @@ def call(plugin: Any, x: NDArray[np.float32], sample_rate: float, size: int, res
     """`plugin.process`, checked: float32 (channels, n), n at most what came in. Raises CspaceError with its name."""
     name = external_name(plugin)
     try:
-        made = _native.keep_float_mode(lambda: plugin.process(x, sample_rate, buffer_size=size, reset=reset))
+        with gate_of(plugin).alone():
+            made = _native.keep_float_mode(lambda: plugin.process(x, sample_rate, buffer_size=size, reset=reset))
         y = np.asarray(made, np.float32)
     except Exception as e:  # a foreign plugin may raise anything
         reason = str(e).split("\n")[0]
@@ -49,6 +51,12 @@ def call(plugin: Any, x: NDArray[np.float32], sample_rate: float, size: int, res
     if y.ndim != 2 or y.shape[0] != x.shape[0] or y.shape[1] > x.shape[1]:
         raise CspaceError(f"{name} made {y.shape} of {x.shape}; an effect keeps channels and length")
     return y
+
+
+def forget(plugin: Any) -> None:
+    """`plugin.reset`, when nobody is inside."""
+    with gate_of(plugin).alone():
+        plugin.reset()
 
 
 def way_of(plugin: Any, sample_rate: float, channels: int) -> Way:
@@ -109,7 +117,7 @@ def _try(plugin: Any, sample_rate: float, channels: int) -> Way:
     x = np.random.default_rng(0).uniform(-0.25, 0.25, (channels, n)).astype(np.float32)
     whole = call(plugin, x, sample_rate, 8192, True)
     try:
-        plugin.reset()
+        forget(plugin)
         back = [call(plugin, x[:, i : i + HOP], sample_rate, HOP, False) for i in range(0, n - HOP + 1, HOP)]
         # Uneven pieces only for what withholds nothing: pedalboard's own buffering has overrun with them.
         prompt = all(b.shape[1] == HOP for b in back)
@@ -125,7 +133,7 @@ def _try(plugin: Any, sample_rate: float, channels: int) -> Way:
             return Way.WHOLE
         return Way.DIRECT if prompt and _direct(plugin, x, whole, sample_rate) else Way.HOPS
     finally:
-        plugin.reset()
+        forget(plugin)
 
 
 def _direct(plugin: Any, x: NDArray[np.float32], whole: NDArray[np.float32], sample_rate: float) -> bool:
@@ -157,4 +165,4 @@ def _same(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
     return error <= 10 ** (_FLOOR_DB / 10) * float(np.square(b, dtype=np.float64).sum()) + 1e-12
 
 
-__all__ = ["HOP", "LARGEST", "Way", "call", "prime", "way_of"]
+__all__ = ["HOP", "LARGEST", "Way", "call", "forget", "prime", "way_of"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import _native
 from ..plugins._calls import Calls
 from ..plugins.externalstage import check_free, refusal
-from ..plugins.externalways import HOP, LARGEST, Way, call, way_of
+from ..plugins.externalways import HOP, LARGEST, Way, call, forget, way_of
 from .callstream import CallStream
 from .link import Link
 from .slot import Slot
@@ -66,7 +66,7 @@ class CallParts:
         for part in self._parts:
             if isinstance(part, Slot):
                 check_free(part.plugin, self)
-                part.plugin.reset()  # else pedalboard remembers the channels of another sound
+                forget(part.plugin)  # else pedalboard remembers the channels of another sound
 
     def fits(self, slots: Sequence[Slot], rate: float, channels: int) -> bool:
         """Whether it can go on with such sound: the same places in the same order."""
@@ -90,7 +90,7 @@ class CallParts:
             self._wet[slot] = 0.0
             return x
         if at == 0.0:
-            slot.plugin.reset()  # what it heard before it was passed by is long gone
+            forget(slot.plugin)  # what it heard before it was passed by is long gone
         y = self._foreign(slot, x, first)
         if at == goal:
             return y

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from ..plugins.external import check_external
 from .chain import Chain
 from .errors import ChainFileError, CspaceError, ParameterError, near
 from .presets import Presets, take_over
@@ -124,6 +125,8 @@ class Control:
         native = slot.native
         if native is not None:
             native.check(name, value)
+        else:
+            check_external(slot.plugin, name, value)
 
     def set(self, processor: str, name: str, value: Value, *, time: int | None = None) -> None:
         """Sets a parameter, at sample `time` of the engine's clock where that is possible."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .. import _native
 from ..plugins.external import external_params, set_external
 from ..plugins.externalstage import TAIL_S, check_free
-from ..plugins.externalways import LARGEST, Way, call, prime, way_of
+from ..plugins.externalways import LARGEST, Way, call, forget, prime, way_of
 from .errors import AudioError, CspaceError, ParameterError
 from .link import Link
 from .slot import Slot
@@ -130,7 +130,7 @@ class ForeignPart:
         """Makes the moves that hold from the beginning, and the plugin ready for the first call."""
         for _, _, param, value in first:
             set_external(self.plugin, param, value)
-        self.plugin.reset()
+        forget(self.plugin)
         if self._events and self.way is Way.DIRECT:
             prime(self.plugin, self.channels, self.rate, LARGEST)
         elif self._events:
