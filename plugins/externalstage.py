@@ -8,11 +8,12 @@ them (an LFO) stays with the sound.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,7 @@ from numpy.typing import NDArray
 from ._audio import check_rate
 from ._errors import CspaceError, ParameterError
 from .external import external_name, is_external
-from .externalways import HOP, LARGEST, Way, call, prime, way_of
-
-if TYPE_CHECKING:
-    from .._native import Worker
+from .externalways import HOP, LARGEST, Way, call, forget, prime, way_of
 
 _log = logging.getLogger(__name__)
 _PROBE_S = 2.0
@@ -164,7 +162,7 @@ class Member:
         if self.way is Way.DIRECT:
             prime(self.plugin, self.channels, self.sample_rate, LARGEST)
         else:
-            self.plugin.reset()
+            forget(self.plugin)
         self.clear()
         self._wet = 0.0 if self.bypass else 1.0
 
@@ -176,13 +174,13 @@ class Member:
         """The most samples the plugin holds back at any time in its first two seconds."""
         silence = np.zeros((self.channels, HOP), np.float32)
         withheld = most = 0
-        self.plugin.reset()
+        forget(self.plugin)
         for i in range(max(40, int(_PROBE_S * self.sample_rate / HOP))):
             withheld += HOP - self.raw(silence).shape[1]
             most = max(most, withheld)
             if i >= 8 and most == 0:
                 break  # withholds nothing: the usual case
-        self.plugin.reset()
+        forget(self.plugin)
         return most
 
     def process(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -231,7 +229,7 @@ class External:
     late by one hop and by what they withhold. pedalboard takes out the latency that a plugin reports
     by withholding it; a delay that a plugin does not report cannot be known.
 
-    Thread: control or the worker; edits wait for the hop at work.
+    Thread: control or the worker; edits wait for the hop at work, `forget` does not.
     """
 
     def __init__(self, members: Sequence[Member]):
@@ -246,6 +244,8 @@ class External:
         self._ready = np.zeros((self.channels, 0), np.float32)
         self._last = np.zeros((self.channels, 1), np.float32)
         self._jump: NDArray[np.float32] | None = None  # decaying difference after an edit; empty: to be measured
+        self._under_way = 0  # frames that went into `work` and did not come out yet
+        self._told_to_forget = threading.Event()
         self._lock = threading.RLock()
         for m in self._members:
             m.reset()
@@ -302,20 +302,50 @@ class External:
         A plugin that raises passes its input on, and is counted in `faults`.
         """
         with self._lock:
-            ready = np.concatenate([self._ready, self._run_on(x)], axis=1)
-            whole = ready.shape[1] // self.hop
-            self._ready = ready[:, whole * self.hop :]
-            return [np.ascontiguousarray(ready[:, i * self.hop : (i + 1) * self.hop]) for i in range(whole)]
+            return self._given(x, self._run_on(x))
+
+    def skip(self, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """As `work`, but silence in place of what the plugins would make; they do not hear it."""
+        with self._lock:
+            return self._given(x, np.zeros_like(x))
+
+    def _given(self, x: NDArray[np.float32], made: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        ready = np.concatenate([self._ready, made], axis=1)
+        whole = ready.shape[1] // self.hop
+        self._ready = ready[:, whole * self.hop :]
+        self._under_way += x.shape[1] - whole * self.hop
+        return [np.ascontiguousarray(ready[:, i * self.hop : (i + 1) * self.hop]) for i in range(whole)]
+
+    def forget(self) -> None:
+        """The worker is to start from silence before its next hop. Never waits for the plugins. Thread: any."""
+        self._told_to_forget.set()
+
+    def forgotten(self) -> bool:
+        """Starts from silence if `forget` was called since, and says whether. Thread: the worker."""
+        if not self._told_to_forget.is_set():
+            return False
+        self._told_to_forget.clear()
+        with self._lock:
+            for m in self._members:
+                with contextlib.suppress(Exception):  # one that fails is told of when it plays
+                    m.reset()
+            self._clear()
+            # Silence for what the plugins held back: what comes out stays in step with what goes in.
+            self._ready = np.zeros((self.channels, max(0, self._under_way)), np.float32)
+        return True
 
     def reset(self) -> None:
         """Starts from silence."""
         with self._lock:
             for m in self._members:
                 m.reset()
-            self._fifo.clear()
-            self._ready = self._ready[:, :0]
-            self._last = np.zeros_like(self._last)
-            self._jump = None
+            self._clear()
+
+    def _clear(self) -> None:
+        self._fifo.clear()
+        self._ready = self._ready[:, :0]
+        self._last = np.zeros_like(self._last)
+        self._jump = None
 
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         y = x
@@ -369,39 +399,10 @@ def offline_latency(members: Sequence[Member]) -> int:
     return 0 if all(m.way is Way.DIRECT for m in members) else HOP + withheld_by(members)
 
 
-class WorkerThread:
-    """Serves one live slot: takes hops of input, runs the stage, gives hops back in step."""
-
-    def __init__(self, worker: Worker, external: External):
-        self.worker = worker
-        self.external = external
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"cspace-{external.name}", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not (self._stop.is_set() or self.worker.closed):
-            x = self.worker.pull(0.1)
-            if x is None:
-                continue
-            try:
-                for hop in self.external.work(x):
-                    self.worker.push(hop)
-            except RuntimeError:  # nobody takes the results: the stream stands still
-                _log.debug("%s: results were not taken", self.external.name)
-
-    def stop(self) -> None:
-        """Ends the thread after the block it is at."""
-        self._stop.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout=2.0)
-
-
 __all__ = [
     "ExactFifo",
     "External",
     "Member",
-    "WorkerThread",
     "check_free",
     "claim",
     "offline_latency",

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 from .. import _native
 from ..plugins._base import OfflineStage
-from ..plugins.externalstage import TAIL_S, External, Member, WorkerThread, check_free, claim, offline_latency, unclaim
+from ..plugins.externalstage import TAIL_S, External, Member, check_free, claim, offline_latency, unclaim
 from ..plugins.externalways import Way, way_of
+from ..plugins.externalworker import WorkerThread
 from .errors import CspaceError, ParameterError
 from .slot import Slot
 
@@ -86,8 +87,11 @@ class Link:
         return self._ids[slot] if run is None else run.id
 
     def reset_stages(self) -> None:
-        """Plugins from elsewhere forget their sound; the engine itself resets native ones."""
+        """Plugins from elsewhere forget their sound; the engine itself resets native ones. Never waits for a worker."""
         for run in list(self._runs):
+            if run.worker is not None:
+                run.stage.forget()  # before its next hop; the engine throws away what is under way
+                continue
             with contextlib.suppress(Exception):  # one that fails is told of when it plays; the others come after it
                 run.stage.reset()
 

@@ -12,6 +12,7 @@ import pytest
 
 from cspace import _native
 from cspace.plugins import ParameterError
+from cspace.plugins.externalstage import External
 from cspace.plugins.externalways import call
 from cspace.realtime import Chain
 from cspace.realtime.control import Control
@@ -148,3 +149,85 @@ def test_pedalboard_refuses_at_once_what_it_does_not_allow() -> None:
     go.set()
     thread.join(10)
     assert (chain[0].vbr_quality, chain[1].mode.name) == (9.0, "HPF24")
+
+
+# ---- panic -----------------------------------------------------------------------------------
+
+
+class Echo(Standing):
+    """Gives what it heard before all over again, and notes from when on it starts from silence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = threading.Event()
+        self.heard: list[float] = []  # since then
+
+    def process(self, audio: Any, sample_rate: float, buffer_size: int = 8192, reset: bool = True) -> Any:
+        self.heard.append(float(np.abs(audio).max()))
+        return super().process(audio, sample_rate, buffer_size, reset)
+
+    def reset(self) -> None:
+        super().reset()
+        self.heard.clear()
+        self.again.set()
+
+
+def test_a_panic_never_waits_for_a_plugin_and_what_came_before_it_is_never_heard() -> None:
+    plugin = Echo()
+    plugin.go.set()
+    chain = Chain([plugin])
+    engine = _native.Engine(RATE, 1, 64)
+    chain.attach(engine)
+    control = Control(chain, lambda: engine)
+    plugin.inside.clear()
+    plugin.go.clear()
+    for _ in range(100):  # 12 hops, of which the first stands still
+        engine.process(np.full((1, 64), 0.25, np.float32))
+    assert plugin.inside.wait(10)
+    plugin.again.clear()
+    control.panic()
+    assert plugin._busy, "nobody waited for it"
+    plugin.go.set()
+    assert plugin.again.wait(10)
+    plugin.inside.clear()
+    y = []
+    for _ in range(2000):
+        y.append(engine.process(np.zeros((1, 64), np.float32)))
+        if plugin.inside.wait(0.001):
+            break
+    chain.detach(engine)
+    assert plugin.heard, "it plays on"
+    assert max(plugin.heard) == 0.0
+    assert np.abs(np.concatenate(y, axis=1)[:, 2048:]).max(initial=0.0) == 0.0
+
+
+def test_a_stage_that_forgets_stays_in_step() -> None:
+    """A plugin that withholds 700 samples: what it held is silence, what comes after is where it was."""
+
+    class Late:
+        held = np.zeros((1, 0), np.float32)
+
+        def process(self, audio: Any, sample_rate: float, buffer_size: int = 8192, reset: bool = True) -> Any:
+            self.held = np.concatenate([self.held, audio], axis=1)
+            ready = max(0, self.held.shape[1] - 700)
+            out, self.held = self.held[:, :ready], self.held[:, ready:]
+            return out
+
+        def reset(self) -> None:
+            self.held = self.held[:, :0]
+
+    stage = External.of(Late(), RATE, 1)
+    x = np.arange(1, 512 * 30 + 1, dtype=np.float32)[None]
+    out = []
+    for n in range(30):
+        if n == 10:
+            stage.forget()
+        hop = x[:, n * 512 : (n + 1) * 512]
+        out += stage.skip(hop) if stage.forgotten() else stage.work(hop)
+    y = np.concatenate(out, axis=1)[0]
+    assert len(y) >= 512 * 28
+    heard = np.flatnonzero(y)
+    np.testing.assert_array_equal(y[heard], x[0, heard])
+    gap = np.setdiff1d(np.arange(len(y)), heard)
+    assert gap[0] >= 512 * 8, "from before the panic, and out by then"
+    assert gap[-1] == 512 * 11 - 1
