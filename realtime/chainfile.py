@@ -48,18 +48,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import numpy as np
 
 from .. import plugins
 from ..arrayfile import read_npy
 from ..plugins._base import NativePlugin
 from ..plugins.external import STATE_KEYS, external_from, set_externals
 from ..textfile import MOST_SETTINGS_BYTES, read_text
-from ..wholefile import whole, write_text
+from ..wholefile import write_text
+from .besidefile import Beside
 from .chain import Chain
 from .errors import ChainFileError, CspaceError, FileError, near
 from .externaltext import dump_external, load_external
@@ -280,29 +280,33 @@ def _short(value: Any) -> str:
 
 # ---- save ------------------------------------------------------------------------------------
 
+_saving = threading.Lock()  # two saves of one file: neither may tidy away what the other has just written
+
 
 def save(chain: Chain, path: str | os.PathLike[str]) -> None:
     """Writes the chain as TOML, complete or not at all; long arrays go to `.npy` files beside it.
 
-    A link stays, and the file it leads to is replaced. Raises ChainFileError for a plugin that cannot
-    be written down, and for files.
+    The arrays get names that are new, the TOML takes its place last, and arrays of the earlier save that
+    nothing names any more are removed then: whatever fails before leaves the old chain as it was. A link
+    stays, and the file it leads to is replaced. Raises ChainFileError for a plugin that cannot be written
+    down, and for files.
     """
     file = Path(path)
-    arrays: dict[str, Any] = {}
-    text = dumps(chain, arrays=arrays, stem=file.stem, folder=file.parent)
-    try:
-        for name, data in arrays.items():
-            with whole(file.with_name(name)) as part, open(part, "wb") as f:
-                np.save(f, data, allow_pickle=False)
-        write_text(file, text)
-    except FileError as e:
-        raise ChainFileError(str(e)) from None
+    beside = Beside(file)
+    text = dumps(chain, beside=beside, folder=file.parent)
+    with _saving:
+        before = beside.named_before()
+        try:
+            beside.write()
+            write_text(file, text)
+        except FileError as e:
+            raise ChainFileError(str(e)) from None
+        finally:
+            beside.tidy(before)
 
 
-def dumps(
-    chain: Chain, *, arrays: dict[str, Any] | None = None, stem: str = "chain", folder: Path | None = None
-) -> str:
-    """The chain as TOML text. Arrays of more than 64 numbers are put into `arrays` under file names.
+def dumps(chain: Chain, *, beside: Beside | None = None, folder: Path | None = None) -> str:
+    """The chain as TOML text. Arrays of more than 64 numbers are put into `beside` and named in the text.
 
     Model packages inside `folder` are written relative to it. Only parameters that differ from their
     defaults are written.
@@ -313,17 +317,17 @@ def dumps(
     if chain.block is not None:
         head["block"] = chain.block
     out = [f"{k} = {dump_value(v)}\n" for k, v in head.items()]
-    out += [dump_table("processor", _table(s, arrays, stem, folder)) for s in chain.slots]
+    out += [dump_table("processor", _table(s, beside, folder)) for s in chain.slots]
     return "\n".join(["".join(out[: len(head)]), *out[len(head) :]]).lstrip("\n")
 
 
-def _table(slot: Slot, arrays: dict[str, Any] | None, stem: str, folder: Path | None) -> dict[str, Any]:
+def _table(slot: Slot, beside: Beside | None, folder: Path | None) -> dict[str, Any]:
     native = slot.native
     head: dict[str, Any] = {"name": slot.name}
     if slot.bypass:
         head["bypass"] = True
     if native is None:
-        return dump_external(slot.plugin, slot.name, head, arrays, stem, folder)
+        return dump_external(slot.plugin, slot.name, head, beside, folder)
     body: dict[str, Any] = dict(native.to_file(folder)) if isinstance(native, plugins.HostedPlugin) else {}
     for name, info in native._params.items():
         if native._values[name] != info["default"]:
@@ -331,9 +335,8 @@ def _table(slot: Slot, arrays: dict[str, Any] | None, stem: str, folder: Path | 
     for name, data in native._arrays.items():
         if data.size <= _INLINE:
             body[name] = data.tolist()
-        elif arrays is None:
+        elif beside is None:
             raise ChainFileError(f"{slot.name}.{name} has {data.size} numbers, too many for text; save to a file")
         else:
-            body[name] = f"{stem}.{slot.name}.{name}.npy"
-            arrays[body[name]] = data
+            body[name] = beside.put(f"{slot.name}.{name}", data)
     return {"type": native.native_name, **head, **body}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plugins.external import STATE_KEYS, external_state
+from .besidefile import Beside
 from .errors import ChainFileError, CspaceError, ParameterError
 
 _INLINE_BYTES = 4096  # of a VST3 plugin's state kept in the text; a longer one goes to a file beside
@@ -25,9 +26,9 @@ ReadArray = Callable[[str, str], NDArray[Any]]  # key and file name to array
 
 
 def dump_external(
-    plugin: Any, name: str, head: dict[str, Any], arrays: dict[str, Any] | None, stem: str, folder: Path | None
+    plugin: Any, name: str, head: dict[str, Any], beside: Beside | None, folder: Path | None
 ) -> dict[str, Any]:
-    """The table of a plugin; what is too long for it is put into `arrays` under file names.
+    """The table of a plugin; what is too long for it is put into `beside` and named.
 
     Paths inside `folder` become relative to it. Raises ChainFileError for a plugin that cannot be written down.
     """
@@ -35,23 +36,22 @@ def dump_external(
         state = external_state(plugin)
     except CspaceError as e:
         raise ChainFileError(f"{name}: {e}") from None
-    table = _dump(state, f"{stem}.{name}", arrays, folder)
+    table = _dump(state, name, beside, folder)
     return {"type": table.pop("type"), **head, **table}
 
 
-def _dump(state: dict[str, Any], prefix: str, arrays: dict[str, Any] | None, folder: Path | None) -> dict[str, Any]:
+def _dump(state: dict[str, Any], prefix: str, beside: Beside | None, folder: Path | None) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in state.items():
-        file = f"{prefix}.{key}.npy"
         if key == "plugins":
-            out[key] = [_dump(p, f"{prefix}.{i}", arrays, folder) for i, p in enumerate(value)]
-        elif isinstance(value, bytes) and (arrays is None or len(value) <= _INLINE_BYTES):
+            out[key] = [_dump(p, f"{prefix}.{i}", beside, folder) for i, p in enumerate(value)]
+        elif isinstance(value, bytes) and (beside is None or len(value) <= _INLINE_BYTES):
             out[key] = base64.b64encode(value).decode()
         elif isinstance(value, bytes | np.ndarray):
-            if arrays is None:
+            if beside is None:
                 raise ChainFileError(f"{prefix}.{key} has too many numbers for text; save to a file")
-            out[key] = file
-            arrays[file] = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
+            data = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
+            out[key] = beside.put(f"{prefix}.{key}", data)
         elif key in ("path", "impulse_response") and folder is not None:
             out[key] = _relative(value, folder)
         elif key != "parameters":

@@ -1,7 +1,10 @@
 """Chain files and presets: read, written, and every mistake named with file, line and remedy."""
 
 import contextlib
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from cspace import _native, plugins
 from cspace.plugins import CSpace, Eq, Esn, Gain
 from cspace.realtime import Chain, CspaceError, chainfile
-from cspace.realtime.errors import ChainFileError
+from cspace.realtime.errors import ChainFileError, FileError
 from cspace.realtime.presets import Presets, apply
 
 GOOD = """\
@@ -142,20 +145,118 @@ def test_every_plugin_survives_the_trip(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
+def network(seed: int, nodes: int = 20) -> Chain:
+    rng = np.random.default_rng(seed)
+    return Chain([Esn.from_matrices(rng.standard_normal((nodes, nodes)), rng.standard_normal(nodes), 0.5)])
+
+
+def arrays_in(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.glob("*.npy"))
+
+
 def test_long_arrays_go_beside_the_file(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    chain = Chain([Esn.from_matrices(rng.standard_normal((20, 20)), rng.standard_normal(20), 0.5)])
+    chain = network(0)
     chainfile.save(chain, tmp_path / "net.toml")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.esn.w.npy", "net.toml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [*arrays_in(tmp_path), "net.toml"]
+    (name,) = arrays_in(tmp_path)
+    assert re.fullmatch(r"net\.esn\.w\.[0-9a-f]{16}\.npy", name)
     assert chainfile.load(tmp_path / "net.toml") == chain
-    (tmp_path / "net.esn.w.npy").write_bytes(b"\x93NUMPY garbage")
-    with pytest.raises(ChainFileError, match=r"net\.esn\.w\.npy: is not a \.npy file"):
+    (tmp_path / name).write_bytes(b"\x93NUMPY garbage")
+    with pytest.raises(ChainFileError, match=rf"{re.escape(name)}: is not a \.npy file"):
         chainfile.load(tmp_path / "net.toml")
-    np.save(tmp_path / "net.esn.w.npy", np.array([{"a": 1}]), allow_pickle=True)
+    np.save(tmp_path / name, np.array([{"a": 1}]), allow_pickle=True)
     with pytest.raises(ChainFileError, match="holds Python objects, which could run code"):
         chainfile.load(tmp_path / "net.toml")
+    chainfile.save(chain, tmp_path / "net.toml")  # a damaged array is written anew
+    assert chainfile.load(tmp_path / "net.toml") == chain
     with pytest.raises(ChainFileError, match="too many for text"):
         chainfile.dumps(chain)
+
+
+def test_a_save_replaces_the_arrays_of_the_one_before_and_keeps_equal_ones(tmp_path: Path) -> None:
+    file = tmp_path / "net.toml"
+    np.save(tmp_path / "net.mine.npy", np.zeros(3))  # one that somebody put there
+    chainfile.save(network(0), file)
+    first = arrays_in(tmp_path)
+    chainfile.save(network(1), file)
+    second = arrays_in(tmp_path)
+    assert len(first) == len(second) == 2
+    assert set(first) & set(second) == {"net.mine.npy"}
+    written = (tmp_path / second[0]).stat().st_ino
+    chainfile.save(network(1), file)
+    assert arrays_in(tmp_path) == second
+    assert (tmp_path / second[0]).stat().st_ino == written
+    shutil.copy(file, tmp_path / "copy.toml")  # names the same arrays
+    chainfile.save(network(2), file)
+    assert chainfile.load(tmp_path / "copy.toml") == network(1)
+    assert chainfile.load(file) == network(2)
+
+
+@pytest.mark.parametrize("fails_at", ["array", "text", "interrupt"])
+def test_a_save_that_fails_half_way_leaves_the_chain_that_was_there(
+    fails_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "net.toml"
+    old, new = Chain([*network(0), *network(1)]), Chain([*network(2), *network(3)])
+    chainfile.save(old, file)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    real, calls = np.save, []
+
+    def full(f: Any, data: Any, **kwargs: Any) -> None:
+        calls.append(f)
+        if fails_at == "interrupt":
+            raise KeyboardInterrupt
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(f, data, **kwargs)
+
+    def no_text(*_: Any) -> None:
+        raise FileError("net.toml: No space left on device")
+
+    if fails_at == "text":
+        monkeypatch.setattr(chainfile, "write_text", no_text)
+    else:
+        monkeypatch.setattr(np, "save", full)
+    with pytest.raises(KeyboardInterrupt if fails_at == "interrupt" else ChainFileError):
+        chainfile.save(new, file)
+    monkeypatch.undo()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    assert chainfile.load(file) == old
+
+
+def test_two_chain_files_never_share_an_array_file(tmp_path: Path) -> None:
+    """`a` with a container `conv` and `a.conv` with a processor `0`: names of arrays that were the same."""
+    pedalboard = pytest.importorskip("pedalboard")
+
+    def convolution(x: float) -> Any:
+        return pedalboard.Convolution(np.full(100, x, np.float32), sample_rate=48_000.0)
+
+    first, second = Chain(), Chain()
+    first.insert(0, pedalboard.Chain([convolution(0.01)]), name="conv")
+    second.insert(0, convolution(0.7), name="0")
+    for x in (0.7, 0.01):  # with other content, and with the same
+        second[0] = convolution(x)
+        chainfile.save(first, tmp_path / "a.toml")
+        chainfile.save(second, tmp_path / "a.conv.toml")
+        assert len(arrays_in(tmp_path)) == 2
+        chainfile.save(second, tmp_path / "a.conv.toml")
+        assert chainfile.load(tmp_path / "a.toml")[0][0].impulse_response.ravel()[0] == np.float32(0.01)
+    chainfile.save(Chain(), tmp_path / "a.toml")
+    assert chainfile.load(tmp_path / "a.conv.toml")[0].impulse_response.ravel()[0] == np.float32(0.01)
+    chainfile.save(Chain(), tmp_path / "a.conv.toml")
+    assert arrays_in(tmp_path) == []
+
+
+def test_files_with_the_older_names_of_arrays_load(tmp_path: Path) -> None:
+    chain = network(0)
+    chainfile.save(chain, tmp_path / "net.toml")
+    (name,) = arrays_in(tmp_path)
+    text = (tmp_path / "net.toml").read_text().replace(name, "net.esn.w.npy")
+    (tmp_path / "net.toml").write_text(text)
+    (tmp_path / name).rename(tmp_path / "net.esn.w.npy")
+    assert chainfile.load(tmp_path / "net.toml") == chain
+    chainfile.save(network(1), tmp_path / "net.toml")
+    assert "net.esn.w.npy" in arrays_in(tmp_path)  # whose it is cannot be told from such a name
 
 
 def test_pedalboard_effects(tmp_path: Path) -> None:
