@@ -79,11 +79,11 @@ def tell(who: str, bad: int, faults: dict[str, int]) -> None:
         )
     found += [f"{name} gave NaN or Inf and was muted and reset {n}×" for name, n in faults.items()]
     if found:
-        warnings.warn(f"{who}: {'; '.join(found)}", CspaceWarning, stacklevel=_caller())
+        warnings.warn(f"{who}: {'; '.join(found)}", CspaceWarning, stacklevel=caller())
 
 
-def _caller() -> int:
-    """The stack level, for a warning of `tell`, of the first function that is not of this package."""
+def caller() -> int:
+    """The stack level, for a warning of the function that asks, of the first function that is not of this package."""
     package = __name__.partition(".")[0]
     level, frame = 2, sys._getframe(2)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:

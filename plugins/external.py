@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from .. import _native
+from ..regularfile import check_regular
 from ._errors import CspaceError, MissingExtraError, ParameterError, near
 from .externalgate import gate_of
+from .impulsefile import check_file, check_length, check_rate
 
 _PATH = "__cspace_path__"  # where we note the file of a VST3 plugin: pedalboard itself does not keep it
 _MAPS = Path("/proc/self/maps")
@@ -49,18 +51,22 @@ def pedalboard_class(name: str) -> type:
 def load_vst3(path: str | Path, plugin_name: str | None = None, **parameters: Any) -> Any:
     """Loads a VST3 file as a pedalboard plugin. Raises ParameterError naming file and reason."""
     module = require_pedalboard()
-    if not Path(path).exists():
+    file = Path(path)
+    if not file.exists():
         raise ParameterError(f"there is no VST3 file {str(path)!r}")
+    if not file.is_dir():  # a bundle is a folder
+        check_regular(file)
+    file = _as_named(file)
     try:
         # Loading a file built with -ffast-math turns denormals off for the whole thread.
         plugin = _native.keep_float_mode(
-            lambda: module.load_plugin(str(path), parameter_values=parameters, plugin_name=plugin_name)
+            lambda: module.load_plugin(str(file), parameter_values=parameters, plugin_name=plugin_name)
         )
     except (ImportError, ValueError, RuntimeError, AttributeError) as e:
         raise ParameterError(f"VST3 file {str(path)!r} cannot be used: {e}") from None
     if plugin_name is not None and plugin.name != plugin_name:  # pedalboard takes any name where a file has one plugin
         raise ParameterError(f"VST3 file {str(path)!r} cannot be used: it holds {plugin.name!r}, not {plugin_name!r}")
-    vars(plugin)[_PATH] = str(Path(path).absolute())
+    vars(plugin)[_PATH] = str(file)
     return plugin
 
 
@@ -261,10 +267,11 @@ def external_from(state: dict[str, Any], folder: Path | None = None) -> Any:
             raise ParameterError(f"impulse_response of a {cls.__name__} is neither a path nor an array")
         made["impulse_response_filename"] = str(_inside(folder, found)) if isinstance(found, str) else found
         if "impulse_response_rate" in rest:
-            rate = rest.pop("impulse_response_rate")
-            if isinstance(rate, bool) or not isinstance(rate, int | float):
-                raise ParameterError(f"impulse_response_rate = {rate!r} is not a rate in Hz")
-            made["sample_rate"] = float(rate)
+            made["sample_rate"] = check_rate(rest.pop("impulse_response_rate"), "impulse_response_rate")
+        if isinstance(found, str):
+            check_file(_inside(folder, found))
+        elif "sample_rate" in made:
+            check_length(max(found.shape, default=0), made["sample_rate"], "impulse_response:")
     parameters = _table(rest.pop("parameters", {}))
     for key in rest:
         raise ParameterError(f"pedalboard's {cls.__name__} has no {key!r}{near(key, STATE_KEYS)}")
@@ -318,7 +325,12 @@ def _make(cls: type, made: dict[str, Any]) -> Any:
 
 
 def _inside(folder: Path | None, path: str) -> Path:
-    return Path(path) if folder is None else folder / path
+    return _as_named(Path(path) if folder is None else folder / path)
+
+
+def _as_named(path: Path) -> Path:
+    """An absolute path without `..`: pedalboard takes `~/x` for a file of the home folder, and `link/..` for `.`."""
+    return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def _impulse_response(plugin: Any) -> dict[str, Any]:

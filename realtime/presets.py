@@ -26,7 +26,7 @@ class Presets:
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # `~` in a name within it stays a name
         self.trust = Trust(self.folder)
 
     def names(self) -> list[str]:

@@ -10,6 +10,8 @@ import functools
 import inspect
 import os
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from .clioutputs import OutputFile, OutputFolder, check_standard_output, checked, declared, with_force
+from .plugins._errors import CspaceWarning
 from .standardout import NAME as STANDARD_OUTPUT
 from .standardout import is_standard, to_standard_output
 from .terminal import clean, json_text
@@ -76,6 +79,24 @@ def say_json(data: Any) -> None:
 def note(line: str) -> None:
     """Prints a yellow line on standard error: good to know, not wrong."""
     err.print(clean(_named(line)), style="yellow", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def shows_warnings() -> Iterator[None]:
+    """Inside, a CspaceWarning is one yellow line. Of other threads none is: what OSC loads prints nothing."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, CspaceWarning):
+            usual(message, category, *place, **more)
+        elif threading.current_thread() is threading.main_thread():
+            note(str(message))
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
 
 
 # Packages that only some commands need, and the extra each belongs to.

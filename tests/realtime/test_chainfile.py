@@ -90,7 +90,7 @@ def test_mistakes_are_named(old: str, new: str, line: int, message: str) -> None
         ("processor = 3", r"written as \[\[processor\]\] tables"),
         ("[processor]\ntype = 'gain'", r"written as \[\[processor\]\] tables"),
         ("x = " + "[" * 5000, "too deeply|not valid TOML"),
-        ('[[processor]]\ntype = "vst3"\npath = "no.vst3"', r"line 3: there is no VST3 file 'no\.vst3'|pedalboard"),
+        ('[[processor]]\ntype = "vst3"\npath = "no.vst3"', r"line 3: there is no VST3 file '.*no\.vst3'|pedalboard"),
         ('[[processor]]\ntype = "vst3"', "needs path"),
         ('[[processor]]\ntype = "pedalboard"', "needs class"),
     ],

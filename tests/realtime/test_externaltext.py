@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from cspace.clitools import shows_warnings
 from cspace.plugins import Gain
 from cspace.plugins.external import external_from, external_params, external_state, load_vst3, set_external
-from cspace.realtime import Chain, chainfile
-from cspace.realtime.errors import ChainFileError
+from cspace.realtime import Chain, CspaceWarning, chainfile
+from cspace.realtime.errors import ChainFileError, ParameterError
 
 pedalboard = pytest.importorskip("pedalboard", reason="optional, GPLv3: pip install 'cspace[pedalboard]'")
 RATE = 48_000
@@ -124,6 +128,70 @@ def test_what_cannot_be_made_again_is_refused_by_name_and_nothing_is_written(tmp
 def test_wrong_tables_name_file_line_and_reason(body: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ChainFileError, match=message):
         chainfile.loads(f"[[processor]]\ntype = 'pedalboard'\n{body}\n", folder=tmp_path)
+
+
+# ---- impulse responses -----------------------------------------------------------------------
+
+
+def convolution(folder: Path, name: str) -> Chain:
+    text = f"[[processor]]\ntype = 'pedalboard'\nclass = 'Convolution'\nimpulse_response = '{name}'\n"
+    return chainfile.loads(text, folder=folder)
+
+
+def test_an_impulse_response_that_is_no_sound_is_refused_at_once(tmp_path: Path) -> None:
+    """pedalboard itself waits for a pipe for ever, and takes the others in silence."""
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "device.wav").symlink_to("/dev/zero")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
+    soundfile.write(tmp_path / "slow.wav", np.ones(10), 7)
+    soundfile.write(tmp_path / "long.wav", np.ones(121_000, np.float32), 1000)
+    soundfile.write(tmp_path / "nan.wav", np.full(10, np.nan, np.float32), RATE, "FLOAT")
+    for name, words in [
+        ("pipe.wav", "is a pipe"),
+        ("device.wav", "is a device"),
+        ("empty.wav", "holds no samples"),
+        ("slow.wav", "rate = 7 is not allowed, use 1000 to 768000 Hz"),
+        ("long.wav", "121 s are too long for an impulse response, use up to 120 s"),
+        ("nan.wav", "10 samples are NaN or Inf"),
+        (".", "is a folder"),
+    ]:
+        with pytest.raises(ChainFileError, match=rf"line 3: .*{words}"):
+            convolution(tmp_path, name)
+    os.mkfifo(tmp_path / "pipe.vst3")
+    with pytest.raises(ChainFileError, match="is a pipe"):
+        chainfile.loads("[[processor]]\ntype = 'vst3'\npath = 'pipe.vst3'\n", folder=tmp_path)
+
+
+def test_a_cut_off_impulse_response_is_used_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "whole.wav", IR.T, RATE, "FLOAT")
+    data = (tmp_path / "whole.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[:-800])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        convolution(tmp_path, "whole.wav")
+    with pytest.warns(CspaceWarning, match=r"cut\.wav: ends after 0\.004 s, though its header promises 0\.006 s"):
+        convolution(tmp_path, "cut.wav")
+    with warnings.catch_warnings(), shows_warnings():  # as the commands tell it
+        warnings.simplefilter("always")
+        convolution(tmp_path, "cut.wav")
+        other = threading.Thread(target=convolution, args=(tmp_path, "cut.wav"))  # as OSC loads it
+        other.start()
+        other.join()
+    assert capsys.readouterr().err.count("ends after 0.004 s") == 1
+
+
+@pytest.mark.parametrize("rate", ["1e-300", "1e-6", "-5", "nan", "inf", "0", "999", "768001", "1" + "0" * 400, "true"])
+def test_an_impulse_response_at_a_rate_that_is_none_is_refused(rate: str) -> None:
+    """pedalboard resamples from any rate: 1e-300 Hz takes all memory there is."""
+    text = "[[processor]]\ntype = 'pedalboard'\nclass = 'Convolution'\nimpulse_response = [1.0, 0.5]\n"
+    with pytest.raises(ChainFileError, match=r"not a rate in Hz|not allowed, use 1000 to 768000 Hz|64 bits"):
+        chainfile.loads(f"{text}impulse_response_rate = {rate}\n")
+
+
+def test_an_array_that_is_too_long_to_convolve_with_is_refused() -> None:
+    state = {"class": "Convolution", "impulse_response": np.ones(121_000, np.float32)}
+    with pytest.raises(ParameterError, match=r"121 s are too long"):
+        external_from(state | {"impulse_response_rate": 1000})
 
 
 # ---- VST3 ------------------------------------------------------------------------------------

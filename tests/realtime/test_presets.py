@@ -199,6 +199,47 @@ def test_arrays_stay_in_the_folder(folder: Path) -> None:
         assert words in load(ear, "a")
 
 
+def impulse(folder: Path, name: str) -> None:
+    (folder / "ir.toml").write_text(
+        f'[[processor]]\ntype = "pedalboard"\nclass = "Convolution"\nimpulse_response = "{name}"\n'
+    )
+
+
+@pytest.mark.parametrize("presets", [".", "absolute"])
+def test_a_tilde_is_a_name_and_no_home_folder(presets: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pedalboard opens `~/x` in the home folder; trust looked for a folder called `~`."""
+    import soundfile
+
+    home = folder.parent / "outside"
+    soundfile.write(home / "secret.wav", np.ones(100), 48_000)
+    os.mkfifo(home / "pipe.wav")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(folder)
+    ear = Ear(Chain([Gain()]), presets="." if presets == "." else folder)
+    for name in ("~/secret.wav", "~/pipe.wav"):
+        impulse(folder, name)
+        assert "no such file" in load(ear, "ir")
+    assert ear.control.chain.names == ["gain"]
+    (folder / "~").mkdir()
+    soundfile.write(folder / "~" / "mine.wav", np.ones(50), 48_000)
+    impulse(folder, "~/mine.wav")
+    assert load(ear, "ir") == ""
+    assert ear.control.chain[0].impulse_response_filename == str(folder / "~" / "mine.wav")
+
+
+def test_two_dots_behind_a_link_mean_what_trust_looked_at(ear: Ear, folder: Path) -> None:
+    """pedalboard takes `link/..` for `.`: what it opened lay elsewhere."""
+    import soundfile
+
+    (folder / "a" / "b").mkdir(parents=True)
+    (folder / "link").symlink_to("a/b")
+    soundfile.write(folder / "a" / "x.wav", np.ones(50), 48_000)
+    soundfile.write(folder / "x.wav", np.ones(70), 48_000)
+    impulse(folder, "link/../x.wav")
+    assert load(ear, "ir") == ""
+    assert ear.control.chain[0].impulse_response_filename == str(folder / "a" / "x.wav")
+
+
 # ---- links, pipes and names ------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from ..clitools import complain, crash, fail, note, to_nowhere
+from ..clitools import complain, crash, fail, note, shows_warnings, to_nowhere
 from ..export.cli import app as export_app
 from ..offline.codec.cli import app as codec_app
 from ..offline.eq.cli import app as eq_app
@@ -72,7 +72,7 @@ def _root(
 def main() -> NoReturn:
     """Run the command line, and leave with its code. No traceback is shown, whatever happens."""
     prepare_streams()
-    with listening():
+    with listening(), shows_warnings():
         code = _run()
     sys.exit(code)
 
