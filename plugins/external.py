@@ -11,6 +11,7 @@ import importlib
 import re
 import threading
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..regularfile import check_regular
 from ._errors import CspaceError, MissingExtraError, ParameterError, near
 from .externalgate import gate_of
 from .impulsefile import check_file, check_length, check_rate
+from .vst3thread import run_there
 
 _PATH = "__cspace_path__"  # where we note the file of a VST3 plugin: pedalboard itself does not keep it
 _MAPS = Path("/proc/self/maps")
@@ -59,11 +61,18 @@ def load_vst3(path: str | Path, plugin_name: str | None = None, **parameters: An
     file = _as_named(file)
     try:
         # Loading a file built with -ffast-math turns denormals off for the whole thread.
-        plugin = _native.keep_float_mode(
-            lambda: module.load_plugin(str(file), parameter_values=parameters, plugin_name=plugin_name)
+        plugin = run_there(
+            lambda: _native.keep_float_mode(
+                lambda: module.load_plugin(str(file), parameter_values=parameters, plugin_name=plugin_name)
+            )
         )
+    except CancelledError:
+        raise ParameterError(f"VST3 file {str(path)!r} was not loaded: the host ends") from None
     except (ImportError, ValueError, RuntimeError, AttributeError) as e:
-        raise ParameterError(f"VST3 file {str(path)!r} cannot be used: {e}") from None
+        why = str(e)
+        if "on the main thread" in why:
+            why = "pedalboard loads VST3 files only on the thread that loaded the first one"
+        raise ParameterError(f"VST3 file {str(path)!r} cannot be used: {why}") from None
     if plugin_name is not None and plugin.name != plugin_name:  # pedalboard takes any name where a file has one plugin
         raise ParameterError(f"VST3 file {str(path)!r} cannot be used: it holds {plugin.name!r}, not {plugin_name!r}")
     vars(plugin)[_PATH] = str(file)

@@ -7,26 +7,31 @@ anyone who reaches the port, and the file under it may have come from elsewhere:
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..plugins.external import vst3_path
+from .errors import CspaceError
 
 if TYPE_CHECKING:
     from .chain import Chain
 
 LOADERS = ("VST3Plugin", "AudioUnitPlugin", "ExternalPlugin")  # classes of pedalboard that load a plugin's code
-MAX_FILES = 1000  # in a model package
+MAX_FILES = 1000  # in a model package or a plugin's folder
 
-_Identity = tuple[int, int, int, int]
+_Identity = tuple[tuple[str, int, int, int, int], ...]  # of every file: name, device, inode, time, size
 
 
 class Trust:
     """Which files presets may name.
 
     Models inside the preset folder, and whatever the local user has loaded into the chain himself, as
-    long as it is the same file: so a chain that was started with a plugin or a model from elsewhere
-    can be saved and loaded again.
+    long as it is the same file, or a folder of the same files: so a chain that was started with a
+    plugin or a model from elsewhere can be saved and loaded again.
 
     Parameters
     ----------
@@ -49,8 +54,10 @@ class Trust:
         """Why a preset may not name this file; empty if it may. `code`: loading it runs it."""
         real = _real(path)
         if real in self._known:
-            same = self._known[real] is not None and self._known[real] == _identity(real)
-            return "" if same else "it has changed since it was loaded here"
+            was = self._known[real]
+            if was is None:
+                return f"its files could not be told when it was loaded here, or are more than {MAX_FILES}"
+            return "" if was == _identity(real) else "it has changed since it was loaded here"
         if code:
             return "a plugin is code, and a remote control can only load what was loaded here by hand before"
         if not _inside(real, self._folder):
@@ -60,10 +67,13 @@ class Trust:
 
 def files_of(plugin: object) -> list[Path]:
     """The files and folders a plugin was made from, those of plugins inside it too."""
-    names = ("path_to_plugin_file", "package", "impulse_response_filename")
-    found = [getattr(plugin, n, None) for n in names]
+    found = [getattr(plugin, n, None) for n in ("package", "impulse_response_filename")]
     paths = [Path(p) for p in found if isinstance(p, (str, os.PathLike))]
-    inside = plugin if isinstance(plugin, Iterable) and type(plugin).__module__.startswith("pedalboard") else ()
+    elsewhere = type(plugin).__module__.startswith("pedalboard")
+    if elsewhere and hasattr(type(plugin), "get_plugin_names_for_file"):  # pedalboard keeps no path of it
+        with contextlib.suppress(CspaceError):
+            paths.append(vst3_path(plugin))
+    inside = plugin if elsewhere and isinstance(plugin, Iterable) else ()
     return paths + [p for child in inside for p in files_of(child)]
 
 
@@ -106,12 +116,24 @@ def _real(path: Path) -> Path:
         return Path(os.path.abspath(path))
 
 
+def all_in(path: Path) -> Iterator[Path]:
+    """A file, or a folder and all that is in it, what links lead to as well."""
+    yield path
+    for at, folders, files in os.walk(path, followlinks=True):
+        for name in sorted([*folders, *files]):
+            yield Path(at, name)
+
+
 def _identity(path: Path) -> _Identity | None:
+    """What tells a file, or the files of a folder, from others; None where that cannot be found out."""
+    found = list(itertools.islice(all_in(path), MAX_FILES + 2))
+    if len(found) > MAX_FILES + 1:  # a link in a circle, too
+        return None
     try:
-        s = path.stat()
+        stats = [(os.fspath(p), p.stat()) for p in found]
     except OSError:
         return None
-    return s.st_dev, s.st_ino, s.st_mtime_ns, s.st_size
+    return tuple(sorted((name, s.st_dev, s.st_ino, s.st_mtime_ns, s.st_size) for name, s in stats))
 
 
 def _unfit(real: Path, folder: Path) -> str:

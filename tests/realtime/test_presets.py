@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from cspace.realtime import chainfile
 from cspace.realtime.chain import Chain
 from cspace.realtime.errors import ChainFileError
 from cspace.realtime.presets import Presets
-from cspace.realtime.trust import Trust, named_files
-from tests.realtime.osctools import Ear, msg, text
+from cspace.realtime.trust import Trust, files_of, named_files
+from tests.realtime.osctools import Ear, msg, text, until
 
 pytest.importorskip("pedalboard")
 
@@ -90,27 +91,113 @@ def test_who_opens_the_file_by_hand_has_chosen_it(folder: Path, monkeypatch: pyt
     assert "remote control" not in str(e.value)
 
 
+VST3 = Path("/usr/lib/vst3/ZamComp.vst3")
+needs_vst3 = pytest.mark.skipif(not VST3.exists(), reason="no VST3 files: apt-get install zam-plugins")
+
+
+@needs_vst3
 def test_what_was_loaded_by_hand_may_be_loaded_again_while_it_is_the_same_file(tmp_path: Path) -> None:
-    class Plugin:  # as pedalboard's are
-        path_to_plugin_file = str(tmp_path / "fine.vst3")
+    from cspace.plugins.external import load_vst3
 
-        def process(self, *_: Any, **__: Any) -> None: ...
-        def reset(self) -> None: ...
-
-    file = Path(Plugin.path_to_plugin_file)
-    file.write_bytes(b"one")
+    file = tmp_path / VST3.name  # a folder, as most are
+    shutil.copytree(VST3, file)
     trust = Trust(tmp_path / "presets")
     assert trust.why_not(file, code=True)
-    chain = Chain([Plugin()])
+    chain = Chain([load_vst3(file)])
+    assert files_of(chain[0]) == [file]
     trust.learn(chain)
     assert trust.why_not(file, code=True) == ""
     (tmp_path / "presets").mkdir()
-    assert trust.why_not(tmp_path / "presets" / ".." / "fine.vst3", code=True) == ""
+    assert trust.why_not(tmp_path / "presets" / ".." / VST3.name, code=True) == ""
     assert trust.why_not(tmp_path / "other.vst3", code=True)
-    file.unlink()
-    file.write_bytes(b"other code")
+    (library,) = file.rglob("*.so")
+    mine = library.read_bytes()
+    library.unlink()
+    library.write_bytes(mine + b"other code")
     trust.learn(chain)  # the plugin that plays is the old one
     assert "changed" in trust.why_not(file, code=True)
+
+
+@needs_vst3
+def test_a_chain_with_a_plugin_from_elsewhere_is_saved_and_recalled(folder: Path) -> None:
+    """By the thread that loads presets, which pedalboard does not let load a VST3 file itself."""
+    from cspace.plugins.external import load_vst3
+    from cspace.plugins.vst3thread import serve, serving
+
+    plugin = load_vst3(VST3, ratio=3.0)
+    ear = Ear(Chain([plugin]), presets=folder)
+    assert save(ear, "mine") == ""
+    plugin.ratio = 5.0
+    assert "on the thread that loaded the first one" in load(ear, "mine")
+    replies: list[Any] = []
+    with serving():
+        asks = threading.Thread(target=lambda: replies.append(load(ear, "mine")))
+        asks.start()
+        assert until(lambda: serve() or replies)
+        asks.join()
+    assert replies == [""]
+    assert ear.control.chain[0] is not plugin
+    assert ear.control.chain[0].ratio == pytest.approx(3.0, abs=0.1)
+    stranger = Ear(Chain([Gain()]), presets=folder)
+    assert "remote control" in load(stranger, "mine")
+
+
+def test_what_waits_for_the_thread_that_loads_plugins_is_refused_at_its_end() -> None:
+    from concurrent.futures import CancelledError
+
+    from cspace.plugins import vst3thread
+
+    heard: list[str] = []
+
+    def ask() -> None:
+        try:
+            vst3thread.run_there(lambda: heard.append("done"))
+        except CancelledError:
+            heard.append("refused")
+
+    with vst3thread.serving():
+        asks = threading.Thread(target=ask)
+        asks.start()
+        assert until(lambda: vst3thread._waiting)
+    asks.join()
+    assert heard == ["refused"]
+    vst3thread.run_there(lambda: heard.append("done"))
+    assert heard == ["refused", "done"]
+
+
+def test_a_folder_is_the_same_while_all_files_in_it_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "package"
+    (package / "deep").mkdir(parents=True)
+    for name in ("model.json", "deep/model.onnx"):
+        (package / name).write_bytes(b"one")
+
+    class Model:
+        def process(self, *_: Any, **__: Any) -> None: ...
+        def reset(self) -> None: ...
+
+    model = Model()
+    model.package = package  # type: ignore[attr-defined]
+
+    def known() -> Trust:
+        trust = Trust(tmp_path / "presets")
+        trust.learn(Chain([model]))
+        assert trust.why_not(package, code=False) == ""
+        return trust
+
+    trust = known()
+    (package / "deep" / "model.onnx").write_bytes(b"another")
+    assert "changed" in trust.why_not(package, code=False)
+    trust = known()
+    (package / "more").touch()
+    assert "changed" in trust.why_not(package, code=False)
+    trust = known()
+    (package / "more").unlink()
+    assert "changed" in trust.why_not(package, code=False)
+    (package / "round").symlink_to(package)
+    trust = Trust(tmp_path / "presets")
+    monkeypatch.setattr("cspace.realtime.trust.MAX_FILES", 10)
+    trust.learn(Chain([model]))
+    assert "more than 10" in trust.why_not(package, code=False)
 
 
 def test_settings_that_may_be_paths() -> None:

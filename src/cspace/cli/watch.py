@@ -49,14 +49,16 @@ class Watch:
 
     def run(self) -> None:
         """Until the end of the file, the time, a signal, the terminal's end, or a loss for good."""
+        from ..plugins.vst3thread import serve, serving
         from ..realtime import CspaceError, DeviceLost
         from ..realtime.stream import is_file
         from ..realtime.view import OrderParameter, summary
 
         stats = self.stream.stats()
         order = OrderParameter(self.stream)
-        with self._terminal.kept_tidy(), _Picture(self.view) as picture:
+        with self._terminal.kept_tidy(), serving(), _Picture(self.view) as picture:
             while not self._over():
+                serve()
                 try:
                     if self.stream.wait(self._step()):
                         break
