@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -63,6 +64,8 @@ class Chain(PluginList):
     """
 
     title: str
+    #: The files a chain file was read from: itself and its arrays. Those of plugins know the plugins.
+    read_from: tuple[Path, ...] = ()
     _own = frozenset(
         {"_all_bypassed", "_calls", "_edits", "_links", "_parts", "_slots", "_stream"}
     )  # what copies have anew

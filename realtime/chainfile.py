@@ -64,7 +64,7 @@ from .chain import Chain
 from .errors import ChainFileError, CspaceError, FileError, near
 from .externaltext import dump_external, load_external
 from .slot import Slot
-from .tomltext import Places, dump_table, dump_value
+from .tomltext import Places, check_sizes, check_text, dump_table, dump_value
 from .trust import Trust, leads_out, named_files
 
 if sys.version_info >= (3, 11):
@@ -91,7 +91,9 @@ def load(path: str | os.PathLike[str], *, trust: Trust | None = None) -> Chain:
         text = read_text(file, most_bytes=MOST_SETTINGS_BYTES)
     except FileError as e:
         raise ChainFileError(str(e)) from None
-    return loads(text, name=str(file), folder=file.parent, trust=trust)
+    chain = loads(text, name=str(file), folder=file.parent, trust=trust)
+    chain.read_from = (file.absolute(), *chain.read_from)
+    return chain
 
 
 def loads(
@@ -111,7 +113,9 @@ def loads(
         raise ChainFileError(f"{name}: is not valid TOML: {e}") from None
     except RecursionError:
         raise ChainFileError(f"{name}: is nested too deeply") from None
-    return _Loader(data, Places(text), name, Path(folder) if folder is not None else None, trust).chain()
+    places = Places(text)
+    check_sizes(data, places, name)
+    return _Loader(data, places, name, Path(folder) if folder is not None else None, trust).chain()
 
 
 class _Loader:
@@ -123,6 +127,7 @@ class _Loader:
         self.places = places
         self.file = file
         self.folder = folder
+        self.arrays: list[Path] = []  # that were read
 
     def fail(self, message: str, index: int | None = None, key: str | None = None) -> ChainFileError:
         line = self.places.line(index, key)
@@ -156,6 +161,7 @@ class _Loader:
             raise self.fail("processors are written as [[processor]] tables", key="processor")
         for i, table in enumerate(tables):
             self._add(chain, i, table)
+        chain.read_from = tuple(self.arrays)
         return chain
 
     def _number(self, key: str, low: float, high: float) -> float | None:
@@ -191,6 +197,8 @@ class _Loader:
             raise
         except CspaceError as e:
             raise self.fail(str(e), i, own[0] if own else None) from None
+        except OSError as e:  # as many files are open as may be: an import fails, too
+            raise self.fail(f"cannot be made: {e.strerror or e}", i) from None
         try:
             chain.insert(len(chain), plugin, name=name, bypass=bypass)
         except CspaceError as e:
@@ -267,6 +275,7 @@ class _Loader:
         file = self.folder / value
         if self.trust is not None and leads_out(file, self.folder):
             raise self.fail(f"{key}: {value} leads out of the preset folder", i, key)
+        self.arrays.append(file.absolute())
         try:
             return read_npy(file)
         except FileError as e:
@@ -309,7 +318,7 @@ def dumps(chain: Chain, *, beside: Beside | None = None, folder: Path | None = N
     """The chain as TOML text. Arrays of more than 64 numbers are put into `beside` and named in the text.
 
     Model packages inside `folder` are written relative to it. Only parameters that differ from their
-    defaults are written.
+    defaults are written. Raises ChainFileError for what no chain file can hold: a path that is no UTF-8.
     """
     head: dict[str, Any] = {"title": chain.title} if chain.title else {}
     if chain.sample_rate is not None:
@@ -318,6 +327,8 @@ def dumps(chain: Chain, *, beside: Beside | None = None, folder: Path | None = N
         head["block"] = chain.block
     out = [f"{k} = {dump_value(v)}\n" for k, v in head.items()]
     out += [dump_table("processor", _table(s, beside, folder)) for s in chain.slots]
+    for text in out:
+        check_text(text)
     return "\n".join(["".join(out[: len(head)]), *out[len(head) :]]).lstrip("\n")
 
 

@@ -82,7 +82,11 @@ class Presets:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise ChainFileError(f"{self.folder}: cannot be made: {e.strerror or e}") from None
-        for array in self.folder.glob(f"{name}.*.npy"):  # its arrays, which are written too
+        try:
+            arrays = list(self.folder.glob(f"{name}.*.npy"))  # its arrays, which are written too
+        except OSError as e:  # as many files are open as may be
+            raise ChainFileError(f"{self.folder}: cannot be read: {e.strerror or e}") from None
+        for array in arrays:
             if leads_out(array, self.folder):
                 raise ChainFileError(f"{array} leads out of the preset folder; remove it")
         chainfile.save(chain, path)

@@ -23,6 +23,7 @@ from ..plugins._audio import RATES, check_rate, is_number
 from ..plugins._params import to_native
 from .callstream import held
 from .chain import Chain
+from .chaininputs import inputs_of
 from .errors import CspaceError, ParameterError
 from .sequence import Event as Moved
 from .sequence import PartSequence
@@ -76,7 +77,8 @@ def render(
     source : any file libsndfile reads
     target : its suffix chooses the format; written at the source's rate and channel count. It
         appears under its name only when complete; an earlier file stays until then, and hands on
-        its mode. A link stays, and the file it leads to is replaced. Never the source itself
+        its mode. A link stays, and the file it leads to is replaced. Never the source itself, nor a
+        file that the chain is made from
     sample_rate : the rate in Hz the chain runs at; None for the chain's own wish, else the file's
     subtype : sample format such as PCM_16; None for float32 where the format can hold it
     tail : seconds to go on after the input ends, or "auto" for the chain's tail, at most 10 s
@@ -89,7 +91,8 @@ def render(
     """
     began = time.perf_counter()
     locked = protected(target)
-    settled(target, inputs=[source])
+    inputs = [source, *inputs_of(chain)]
+    settled(target, inputs=inputs)
     foreign = [s.plugin for s in chain.slots if s.native is None]
     with Reader(source) as reader, held(foreign):
         rate = _chain_rate(chain, sample_rate, reader.sample_rate)
@@ -105,7 +108,7 @@ def render(
                 reader.channels,
                 frames=expected,
                 subtype=subtype,
-                inputs=[source],
+                inputs=inputs,
                 about=reader.about(),
             ) as writer:
                 for y in job.output():

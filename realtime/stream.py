@@ -20,6 +20,7 @@ from ..outputs import settled
 from ..plugins._audio import MAX_CHANNELS, check_rate
 from ..standardio import STANDARD
 from .chain import Chain
+from .chaininputs import inputs_of
 from .devicestream import DeviceStream
 from .errors import AudioError, CspaceError, DeviceError, DeviceLost, RateRefused
 from .filedevice import FileDevice
@@ -70,7 +71,8 @@ class Stream:
     input, output : a device (name, number, or None for the default), an audio file, or "null".
         With a device, the other may be a file: it plays to the device, or records from it. A file
         as input and no output plays to nowhere, at real-time pace. The output may not be the
-        input: a stream that is stopped early would leave a part of it
+        input, since a stream that is stopped early would leave a part of it, nor a file that the
+        chain is made from (an impulse response, a model)
     sample_rate : Hz; None for the chain's wish, else 48000
     block : frames per callback; None for the chain's wish, else 64
     channels : of input and output alike
@@ -109,8 +111,7 @@ class Stream:
             raise AudioError(f"channels = {self.channels} is not allowed, use 1 to {MAX_CHANNELS}")
         self.input, self.output = input, output
         self.kind = _kind(input, output)
-        if is_file(output):
-            settled(_path(output), inputs=[_path(input)] if is_file(input) else [])
+        self._check_output()
         self.lost: DeviceLost | None = None
         self._loop, self._tail_s = loop, tail_s
         self._on_lost = on_lost
@@ -121,6 +122,12 @@ class Stream:
         self._ended = threading.Event()
         #: What is wrong with the input file, and what of it the output cannot hold; there once the stream is closed.
         self.warnings: list[str] = []
+
+    def _check_output(self) -> None:
+        """Raises FileError for an output file that cannot be, is the input, or is one the chain is made from."""
+        if is_file(self.output):
+            source = [_path(self.input)] if is_file(self.input) else []
+            settled(_path(self.output), inputs=[*source, *inputs_of(self.chain)])
 
     # ---- life --------------------------------------------------------------------------------
 
@@ -141,6 +148,7 @@ class Stream:
         return self
 
     def _start(self) -> None:
+        self._check_output()  # the chain may be another by now
         engine = _native.Engine(self.sample_rate, self.channels, self.block)
         playing = Playing(self.chain, engine, self.chain.attach(engine))
         try:

@@ -7,21 +7,17 @@ anyone who reaches the port, and the file under it may have come from elsewhere:
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plugins.external import vst3_path
-from .errors import CspaceError
+from .chaininputs import MAX_FILES, all_in, files_of
 
 if TYPE_CHECKING:
     from .chain import Chain
 
 LOADERS = ("VST3Plugin", "AudioUnitPlugin", "ExternalPlugin")  # classes of pedalboard that load a plugin's code
-MAX_FILES = 1000  # in a model package or a plugin's folder
 
 _Identity = tuple[tuple[str, int, int, int, int], ...]  # of every file: name, device, inode, time, size
 
@@ -65,18 +61,6 @@ class Trust:
         return _unfit(real, self._folder)
 
 
-def files_of(plugin: object) -> list[Path]:
-    """The files and folders a plugin was made from, those of plugins inside it too."""
-    found = [getattr(plugin, n, None) for n in ("package", "impulse_response_filename")]
-    paths = [Path(p) for p in found if isinstance(p, (str, os.PathLike))]
-    elsewhere = type(plugin).__module__.startswith("pedalboard")
-    if elsewhere and hasattr(type(plugin), "get_plugin_names_for_file"):  # pedalboard keeps no path of it
-        with contextlib.suppress(CspaceError):
-            paths.append(vst3_path(plugin))
-    inside = plugin if elsewhere and isinstance(plugin, Iterable) else ()
-    return paths + [p for child in inside for p in files_of(child)]
-
-
 def named_files(table: dict[str, Any]) -> list[tuple[str, str, bool]]:
     """What a table of a plugin from elsewhere may mean as a file: key, text, and whether it is code.
 
@@ -114,14 +98,6 @@ def _real(path: Path) -> Path:
         return path.resolve()
     except (OSError, RuntimeError):  # a link to itself
         return Path(os.path.abspath(path))
-
-
-def all_in(path: Path) -> Iterator[Path]:
-    """A file, or a folder and all that is in it, what links lead to as well."""
-    yield path
-    for at, folders, files in os.walk(path, followlinks=True):
-        for name in sorted([*folders, *files]):
-            yield Path(at, name)
 
 
 def _identity(path: Path) -> _Identity | None:

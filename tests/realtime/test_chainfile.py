@@ -1,6 +1,7 @@
 """Chain files and presets: read, written, and every mistake named with file, line and remedy."""
 
 import contextlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from cspace.plugins import CSpace, Eq, Esn, Gain
 from cspace.realtime import Chain, CspaceError, chainfile
 from cspace.realtime.errors import ChainFileError, FileError
 from cspace.realtime.presets import Presets, apply
+from cspace.realtime.trust import Trust
 
 GOOD = """\
 title = "Warm room"
@@ -98,6 +100,50 @@ def test_mistakes_are_named(old: str, new: str, line: int, message: str) -> None
 def test_other_files_are_refused(text: str, message: str) -> None:
     with pytest.raises(ChainFileError, match=message):
         chainfile.loads(text)
+
+
+HEX = "0x" + "F" * 5000  # longer than Python writes a number out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"sample_rate = {HEX}", "line 1: sample_rate is a whole number of more than 64 bits"),
+        (f"[[processor]]\ntype = {HEX}", "line 2: type is a whole number"),
+        ("[[processor]]\ntype = 'gain'\n\n[[processor]]\ntype = 'gain'\ngain_db = 1" + "0" * 400, "line 6: gain_db is"),
+        ("[[processor]]\ntype = 'cspace'\nband_gain_db = [0, 1" + "0" * 400 + "]", "line 3: band_gain_db is"),
+        ("[[processor]]\n[processor.type" + ".x" * 3000 + "]", "type is nested too deeply"),
+        ("[[processor]]\ntype = 'pedalboard'\nclass = 'Gain'\n[processor.x" + ".x" * 3000 + "]", "nested too deeply"),
+    ],
+)
+@pytest.mark.parametrize("asks", ["by hand", "remote"])
+def test_numbers_and_tables_without_end_are_named(text: str, message: str, asks: str, tmp_path: Path) -> None:
+    with pytest.raises(ChainFileError, match=rf"^x\.toml.*{message}"):
+        chainfile.loads(text, name="x.toml", trust=Trust(tmp_path) if asks == "remote" else None)
+
+
+def test_what_no_chain_file_can_hold_is_refused(tmp_path: Path) -> None:
+    """A path of bytes that are no UTF-8 was written escaped, and nobody could read the file again."""
+    chain = Chain([Gain()], title=os.fsdecode(b"h\xe4ll"))
+    with pytest.raises(ChainFileError, match=r'title = "h\\udce4ll": holds bytes that are no UTF-8'):
+        chainfile.save(chain, tmp_path / "a.toml")
+    assert not list(tmp_path.iterdir())
+    odd = tmp_path / os.fsdecode(b"h\xe4ll.toml")  # the chain file itself may be called so, its arrays too
+    chainfile.save(network(0), odd)
+    assert chainfile.load(odd) == network(0)
+
+
+def test_a_system_that_opens_no_more_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: Any, **__: Any) -> Any:
+        raise OSError(24, "Too many open files")
+
+    presets = Presets(tmp_path)
+    monkeypatch.setattr(Path, "glob", none_left)
+    with pytest.raises(ChainFileError, match="cannot be read: Too many open files"):
+        presets.save("a", Chain())
+    monkeypatch.setattr(plugins.Gain, "__init__", none_left)
+    with pytest.raises(ChainFileError, match="line 1: cannot be made: Too many open files"):
+        chainfile.loads("[[processor]]\ntype = 'gain'")
 
 
 def test_missing_and_odd_files(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import pytest
 from cspace.plugins import Esn, Gain, Limiter
 from cspace.realtime import chainfile
 from cspace.realtime.chain import Chain
+from cspace.realtime.chaininputs import files_of
 from cspace.realtime.errors import ChainFileError
 from cspace.realtime.presets import Presets
-from cspace.realtime.trust import Trust, files_of, named_files
+from cspace.realtime.trust import Trust, named_files
 from tests.realtime.osctools import Ear, msg, text, until
 
 pytest.importorskip("pedalboard")
