@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from .errors import CspaceError, ParameterError, near
 from .linkedit import edit_all
-from .slot import Slot, check_plugin, free_name, type_name, usual_name
+from .slot import Slot, alike, check_plugin, free_name, type_name, usual_name
 
 if TYPE_CHECKING:
     from .chain import Chain
@@ -243,8 +243,10 @@ class PluginList(MutableSequence[Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PluginList):
             return NotImplemented
-        mine = [(s.plugin, s.name, s.bypass) for s in self._slots]
-        return mine == [(s.plugin, s.name, s.bypass) for s in other._slots]
+        mine, theirs = self._slots, other._slots
+        return [(s.name, s.bypass) for s in mine] == [(s.name, s.bypass) for s in theirs] and all(
+            alike(a.plugin, b.plugin) for a, b in zip(mine, theirs, strict=True)
+        )
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..plugins import by_name
 from ..plugins._base import NativePlugin
 from ..plugins._params import Value
@@ -19,7 +21,7 @@ from ..plugins.external import (
     set_external,
 )
 from ..plugins.externalstage import External
-from .errors import ParameterError
+from .errors import CspaceError, ParameterError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
@@ -135,3 +137,23 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
     while name in used:
         name, n = f"{wanted}{n}", n + 1
     return name
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two plugins have equal settings; pedalboard itself compares by identity alone."""
+    if a is b or a == b:
+        return True
+    if type(a).__name__ != type(b).__name__ or not (is_external(a) and is_external(b)):
+        return False
+    try:
+        return _equal(external_state(a), external_state(b))
+    except CspaceError:  # one that cannot be written down is like itself alone
+        return False
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_equal(v, b[k]) for k, v in a.items())
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(_equal, a, b))
+    return bool(np.array_equal(a, b))

@@ -72,13 +72,42 @@ def same(a: Any, b: Any) -> bool:
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda c: str(c.__name__))
 def test_every_class_of_pedalboard_loads_as_it_was_saved(cls: type, tmp_path: Path) -> None:
     plugin = moved(made(cls))
-    chainfile.save(Chain([Gain(), plugin]), tmp_path / "a.toml")
-    again = chainfile.load(tmp_path / "a.toml")[1]
+    chain = Chain([Gain(), plugin])
+    chainfile.save(chain, tmp_path / "a.toml")
+    loaded = chainfile.load(tmp_path / "a.toml")
+    assert loaded == chain
+    again = loaded[1]
     assert type(again) is cls
     assert same(external_state(again), external_state(plugin))
     # What a new plugin sounds like is decided by its constructor arguments: all of them must be kept.
     x = np.random.default_rng(1).uniform(-0.3, 0.3, (2, 6000)).astype(np.float32)
     np.testing.assert_array_equal(again(x, RATE), plugin(x, RATE))
+
+
+def test_chains_with_plugins_from_elsewhere_are_equal_by_their_settings() -> None:
+    """pedalboard itself compares by identity alone."""
+
+    def chain(room: float = 0.3, response: Any = IR) -> Chain:
+        inner = pedalboard.Mix([None, pedalboard.Reverb(room_size=room)])
+        return Chain([inner, pedalboard.Convolution(response, 0.5, 44_100.0), Gain()])
+
+    first = chain()
+    assert first == chain()
+    assert first != chain(room=0.4)
+    assert first != chain(response=IR * 2)
+    assert first != chain()[:2]
+    assert Chain([pedalboard.Reverb()]) != Chain([pedalboard.Delay()])
+    assert Chain([Gain()]) != Chain([pedalboard.Gain()])
+    other = chain()
+    other.bypass(0)
+    assert first != other
+
+    class Mine(pedalboard.Gain):  # type: ignore[misc, name-defined]
+        """May hold anything."""
+
+    mine = Mine()
+    assert Chain([mine]) == Chain([mine])
+    assert Chain([mine]) != Chain([Mine()])
 
 
 def test_an_impulse_response_file_stays_a_file(tmp_path: Path) -> None:
@@ -215,6 +244,7 @@ def test_a_vst3_loads_as_it_was_saved_whoever_loaded_it(loader: Any, tmp_path: P
     assert 'type = "vst3"' in text
     assert 'path = "/usr/lib/vst3/ZamTube.vst3"' in text
     again = chainfile.load(tmp_path / "a.toml")
+    assert again == chain
     assert knobs(again[0]) == knobs(plugin)
     assert same(external_state(again[1]), external_state(chain[1]))
     x = np.random.default_rng(1).uniform(-0.3, 0.3, (1, 6000)).astype(np.float32)
