@@ -349,10 +349,10 @@ def _impulse_response(plugin: Any) -> dict[str, Any]:
     rate = re.search(r"audio at ([\d.]+) Hz", repr(plugin))  # the only place where pedalboard tells it
     if rate is None or plugin.impulse_response is None:
         raise CspaceError("a Convolution cannot be written down: pedalboard does not tell its impulse response")
-    return {
-        "impulse_response": np.array(plugin.impulse_response, np.float32),
-        "impulse_response_rate": float(rate[1]),
-    }
+    response = np.array(plugin.impulse_response, np.float32)
+    hz = check_rate(float(rate[1]), "a Convolution cannot be written down: impulse_response_rate")
+    check_length(max(response.shape), hz, "a Convolution cannot be written down:")
+    return {"impulse_response": response, "impulse_response_rate": hz}
 
 
 def _vst3_state(plugin: Any) -> dict[str, Any]:

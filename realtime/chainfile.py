@@ -107,6 +107,11 @@ def loads(
 
     `trust` as in `load`.
     """
+    data, places = _parsed(text, name)
+    return _Loader(data, places, name, Path(folder) if folder is not None else None, trust).chain()
+
+
+def _parsed(text: str, name: str) -> tuple[dict[str, Any], Places]:
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, ValueError) as e:
@@ -115,7 +120,7 @@ def loads(
         raise ChainFileError(f"{name}: is nested too deeply") from None
     places = Places(text)
     check_sizes(data, places, name)
-    return _Loader(data, places, name, Path(folder) if folder is not None else None, trust).chain()
+    return data, places
 
 
 class _Loader:
@@ -318,7 +323,7 @@ def dumps(chain: Chain, *, beside: Beside | None = None, folder: Path | None = N
     """The chain as TOML text. Arrays of more than 64 numbers are put into `beside` and named in the text.
 
     Model packages inside `folder` are written relative to it. Only parameters that differ from their
-    defaults are written. Raises ChainFileError for what no chain file can hold: a path that is no UTF-8.
+    defaults are written. Raises ChainFileError for what no chain file can hold, such as a path that is no UTF-8.
     """
     head: dict[str, Any] = {"title": chain.title} if chain.title else {}
     if chain.sample_rate is not None:
@@ -327,9 +332,10 @@ def dumps(chain: Chain, *, beside: Beside | None = None, folder: Path | None = N
         head["block"] = chain.block
     out = [f"{k} = {dump_value(v)}\n" for k, v in head.items()]
     out += [dump_table("processor", _table(s, beside, folder)) for s in chain.slots]
-    for text in out:
-        check_text(text)
-    return "\n".join(["".join(out[: len(head)]), *out[len(head) :]]).lstrip("\n")
+    text = "\n".join(["".join(out[: len(head)]), *out[len(head) :]]).lstrip("\n")
+    check_text(text)
+    _parsed(text, "what was to be written")  # containers in containers without end could not be read again
+    return text
 
 
 def _table(slot: Slot, beside: Beside | None, folder: Path | None) -> dict[str, Any]:

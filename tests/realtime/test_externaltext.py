@@ -133,6 +133,20 @@ def test_what_cannot_be_made_again_is_refused_by_name_and_nothing_is_written(tmp
         assert not list(tmp_path.iterdir())
 
 
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    deep = pedalboard.Gain()
+    for _ in range(60):
+        deep = pedalboard.Chain([deep])
+    for plugin, words in [
+        (deep, "nested too deeply"),
+        (pedalboard.Convolution(IR, 1.0, 500.0), "impulse_response_rate = 500 is not allowed"),
+        (pedalboard.Convolution(np.ones(121_000, np.float32), 1.0, 1000.0), "121 s are too long"),
+    ]:
+        with pytest.raises(ChainFileError, match=words):
+            chainfile.save(Chain([plugin]), tmp_path / "a.toml")
+        assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
