@@ -187,11 +187,14 @@ class Chain(PluginList):
         self._check_offline(channels)
         return PartSequence(self._slots, check_rate(sample_rate), channels, max_block, events)
 
-    def check(self, plugins: Chain) -> None:
-        """Raises CspaceError if the processors of another chain could not play where this one does."""
-        for link in self._attached[:1]:
-            engine = link.engine
-            Link(_native.Engine(engine.sample_rate, engine.channels), plugins._slots, live=False, bind=False).close()
+    def check(self, plugins: Chain, away: tuple[float, int] | None = None) -> None:
+        """Raises CspaceError if the processors of another chain could not play where this one does.
+
+        `away` is the rate and the channels it is going to play at where nothing plays it at present.
+        """
+        playing = [(link.engine.sample_rate, link.engine.channels) for link in self._attached[:1]]
+        for rate, channels in playing or ([] if away is None else [away]):
+            Link(_native.Engine(rate, channels), plugins._slots, live=False, bind=False).close()
 
     @property
     def _attached(self) -> list[Link]:

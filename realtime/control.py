@@ -48,6 +48,7 @@ class Control:
     engine : gives the engine that plays now; raises CspaceError if none does
     presets : the folder; None switches presets off
     lock : held while processors come and go
+    format : gives the rate and the channels that the chain plays at once a device that went away is back
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Control:
         *,
         presets: Path | None = None,
         lock: threading.RLock | None = None,
+        format: Callable[[], tuple[float, int]] | None = None,
     ):
         self.chain = chain
         self.presets = Presets(presets) if presets is not None else None
         self.lock = lock or threading.RLock()
         self._engine = engine
+        self._format = format
         self._shown: tuple[Slot, ...] | None = None  # while a preset takes over, the processors before it
         self._one_build = threading.Lock()
         self._values_lock = threading.Lock()  # held for one setting at a time, never while something is built
@@ -206,7 +209,8 @@ class Control:
         presets = self._presets()
         presets.trust.learn(self.chain)
         wanted = presets.load(name)
-        self.chain.check(wanted)  # builds everything once, before anything changes and outside the lock
+        # This builds everything once, before anything changes and outside the lock.
+        self.chain.check(wanted, None if self._format is None else self._format())
         with self.lock:
             self._shown = self.chain.slots
             try:

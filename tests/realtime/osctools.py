@@ -105,7 +105,8 @@ def playing(chain: Chain, folder: Path) -> Iterator[Rig]:
     """The chain on the null device with an OSC server and a client."""
     with Stream(chain, input="null") as stream:
         presets = folder / "presets"
-        control = Control(chain, lambda: stream.engine, presets=presets, lock=stream.lock)
+        format = lambda: (stream.sample_rate, stream.channels)  # noqa: E731
+        control = Control(chain, lambda: stream.engine, presets=presets, lock=stream.lock, format=format)
         clock = Clock(lambda: stream.engine.sample_time, stream.sample_rate, stream.block)
         handler = OscHandler(control, clock)
         with OscServer(handler, port=0) as server, contextlib.closing(Client(server.port)) as client:

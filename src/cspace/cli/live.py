@@ -134,7 +134,8 @@ def _play(
                 if target is not None and is_file(target) and (cut_off := left_over(target)):
                     tell(cut_off)
                 stream = Stream(plays, input=source, output=target, loop=again, **settings)
-                control = Control(plays, lambda: stream.engine, presets=presets, lock=stream.lock)
+                format = lambda: (stream.sample_rate, stream.channels)  # noqa: E731
+                control = Control(plays, lambda: stream.engine, presets=presets, lock=stream.lock, format=format)
                 clock = Clock(lambda: stream.engine.sample_time, stream.sample_rate, stream.block)
                 handler = OscHandler(control, clock)
                 server = OscServer(handler, osc[1], osc[0])

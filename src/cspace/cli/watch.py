@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..realtime.stream import StreamStats
 
 STEP_S = 0.1
+RETRY_S = 1.0  # between two looks for a lost device
 
 
 def tell(line: str, how: Callable[[str], None] = note) -> None:
@@ -97,18 +98,18 @@ class Watch:
 
     def _come_back(self) -> bool:
         """Reopens a lost device as soon as it is there again; False if the time is over before."""
-        from ..realtime import DeviceError
+        from ..realtime import CspaceError
 
         tell("waiting for it; Ctrl-C stops")
         said = ""
+        before = self.stream.sample_rate
         while not self._over():
-            if self.request.asked.wait(1.0):
+            if self.request.asked.wait(RETRY_S):
                 return False
-            before = self.stream.sample_rate
             try:
                 self.stream.reopen()
-            except DeviceError as e:
-                if str(e) != said:  # such as: it runs at another rate now
+            except CspaceError as e:
+                if str(e) != said:  # it runs at another rate now; a processor set meanwhile cannot play at its rate
                     said = str(e)
                     tell(said)
                 continue
