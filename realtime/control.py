@@ -121,6 +121,10 @@ class Control:
         """The value as it was set."""
         return self.chain.slot(processor).get(name)
 
+    def is_timed(self, processor: str) -> bool:
+        """Whether the engine sets its parameters to the sample; those from elsewhere are set when their time is."""
+        return self.chain.slot(processor).native is not None
+
     def check(self, processor: str, name: str, value: Value) -> None:
         """Raises ParameterError where `set` would, and changes nothing."""
         slot = self.chain.slot(processor)
@@ -177,9 +181,13 @@ class Control:
         return self.chain.all_bypassed
 
     def panic(self) -> None:
-        """Fades out, forgets all sound, fades in."""
-        self.engine.panic()
-        link = self.chain.link(self.engine)
+        """Fades out, forgets all sound, fades in. Nothing to do where no engine plays."""
+        try:
+            engine = self.engine
+        except CspaceError:  # the device is away, and the next engine starts from silence
+            return
+        engine.panic()
+        link = self.chain.link(engine)
         if link is not None:
             link.reset_stages()
 

@@ -7,8 +7,9 @@
 
 Addresses may hold the patterns of OSC 1.0 in any part (`/chain/*/bypass 1`). `/panic` and `/stats`
 take nothing, `N`, `I`, or the value of a button; a button let go (0, F) does nothing. Messages in a
-bundle take effect at its time tag, parameters to the sample; a tag in the past means now and is
-counted as late. `/panic` cancels all that waits for its time.
+bundle take effect at its time tag, parameters of native processors to the sample; a tag in the past
+means now and is counted as late. `/panic` cancels all that came before it and waits for its time,
+also while no device plays.
 
 A bad message changes nothing, also where a pattern fits several addresses: all are checked, then all
 are set, and set back if one fails. It is counted, and answered with `/error address reason`. The
@@ -93,6 +94,7 @@ class OscHandler:
         self._count_lock = threading.Lock()
         self._map = AddressMap(control, _OWN)
         self._schedule = Schedule()
+        self._packets = 0
         self._builder = Builder()
         self._graces = Bucket(2, 10)
         self._hints = Bucket(5, 20)  # looking for like names takes a thousand times as long as the rest
@@ -128,6 +130,7 @@ class OscHandler:
         """Acts on one packet. Never raises."""
         with self._lock:
             self.count("packets")
+            self._packets += 1
             now = self._now()
             try:
                 messages = parse(data)
@@ -146,10 +149,10 @@ class OscHandler:
     def _receive(self, m: Message, now: float, send: Send) -> None:
         self.count("messages")
         if m.time is None or self.clock is None:
-            self._act(m, None, send)
+            self._act(m, None, send, self._packets)
         elif m.time <= now:
             self.count("late")
-            self._act(m, None, send)
+            self._act(m, None, send, self._packets)
         elif m.time > now + FAR_S:
             ahead = m.time - now
             raise BadMessage("far_future", f"the time tag is {ahead:.0f} s ahead, at most {FAR_S:g}")
@@ -157,7 +160,7 @@ class OscHandler:
             raise BadMessage("refused", full)
         else:
             plan = self._plan_ahead(m, send)
-            self._schedule.add(m.time, m.data, send, timed=plan is not None and plan.timed)
+            self._schedule.add(m.time, m.data, send, timed=plan is not None and plan.timed, packet=self._packets)
             self.run_due(now)
 
     def run_due(self, now: float | None = None) -> float:
@@ -174,7 +177,7 @@ class OscHandler:
                 self._schedule.pop()
                 m = message(due.data, due.time)
                 with self._answered(m.address, due.send):
-                    self._act(m, max(0, self.clock.samples(due.time)), due.send)
+                    self._act(m, max(0, self.clock.samples(due.time)), due.send, due.packet)
             return _TICK_S
 
     def _now(self) -> float:
@@ -186,9 +189,9 @@ class OscHandler:
 
     # ---- act ---------------------------------------------------------------------------------
 
-    def _act(self, m: Message, time: int | None, send: Send) -> None:
-        """Does what a message asks for now, or hands it to the builder. Raises why not."""
-        plan = self._plan_ahead(m, send, time)
+    def _act(self, m: Message, time: int | None, send: Send, packet: int) -> None:
+        """Does what a message of a packet asks for now, or hands it to the builder. Raises why not."""
+        plan = self._plan_ahead(m, send, time, packet)
         if plan is not None and not plan.slow and not (plan.chain and self._builder.scene):
             self._run(plan)
             if time is not None and plan.timed:
@@ -201,7 +204,7 @@ class OscHandler:
 
         def later() -> None:
             with self._answered(m.address, send):
-                self._run(self._plan(m, time, send, whole=True))
+                self._run(self._plan(m, time, send, packet, whole=True))
 
         key = (plan.key if plan is not None else "") or f"{m.address} {'' if time is None else time}"
         idle = self._builder.idle
@@ -225,23 +228,23 @@ class OscHandler:
                         step.undo()
             raise
 
-    def _plan_ahead(self, m: Message, send: Send, time: int | None = None) -> _Plan | None:
+    def _plan_ahead(self, m: Message, send: Send, time: int | None = None, packet: int = 0) -> _Plan | None:
         """The plan; None if nothing has this address and a scene on its way may still bring it."""
         try:
-            return self._plan(m, time, send)
+            return self._plan(m, time, send, packet)
         except BadMessage as e:
             if e.kind == "unknown_address" and self._builder.scene:
                 return None
             raise
 
-    def _plan(self, m: Message, time: int | None, send: Send, *, whole: bool = False) -> _Plan:
+    def _plan(self, m: Message, time: int | None, send: Send, packet: int, *, whole: bool = False) -> _Plan:
         """Checks a message and says what it does. Raises BadMessage and CspaceError, and changes nothing.
 
         Texts of processors may need a model to be looked at, so they are left to the builder: `whole`.
         """
         targets = self._find(m.address)
         if not targets[0].processor:
-            return self._own(m, targets, send)
+            return self._own(m, targets, send, packet)
         arg = one(m.args)
         steps, slow, timed = [], False, True
         for t in targets:
@@ -254,6 +257,7 @@ class OscHandler:
             if knob["scale"] != "text" or whole:
                 self.control.check(t.processor, t.name, value)
             slow |= knob["setup"] or knob["scale"] == "text"
+            timed &= self.control.is_timed(t.processor)
             steps.append(self._set_step(t, value, time, undo=len(targets) > 1))
         return _Plan(steps, slow=slow, chain=True, timed=timed and not slow)
 
@@ -268,7 +272,7 @@ class OscHandler:
         put = partial(self.control.bypass, processor)
         return _Step(partial(put, on), partial(put, old) if undo else None)
 
-    def _own(self, m: Message, targets: list[Target], send: Send) -> _Plan:
+    def _own(self, m: Message, targets: list[Target], send: Send, packet: int) -> _Plan:
         """Addresses of the host itself. Only `/preset/*` can be slow, and no pattern fits it with others."""
         control, steps, plan = self.control, [], _Plan([])
         for address in (t.address for t in targets):
@@ -285,12 +289,14 @@ class OscHandler:
                 act = control.load_preset if load else control.save_preset
                 steps.append(_Step(partial(act, name)))
             elif pressed(m.args):
-                steps.append(_Step(self._panic if address == "/panic" else partial(self._stats, send)))
+                steps.append(_Step(partial(self._panic, packet) if address == "/panic" else partial(self._stats, send)))
         return plan._replace(steps=steps)
 
-    def _panic(self) -> None:
+    def _panic(self, packet: int) -> None:
+        # First, and without an engine too: a device that comes back must not play what was cancelled. What came
+        # with the panic or after it stays.
+        self.count("cancelled", self._schedule.clear(before=packet))
         self.control.panic()
-        self.count("cancelled", self._schedule.clear())
 
     def _find(self, address: str) -> list[Target]:
         try:

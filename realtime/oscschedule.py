@@ -21,6 +21,7 @@ class Waiting(NamedTuple):
     data: bytes
     send: Callable[[str, list[Any]], None]
     timed: bool  # the engine can carry it out to the sample
+    packet: int  # which it came with, counted
 
 
 class Schedule:
@@ -43,9 +44,11 @@ class Schedule:
             return f"messages of {self._bytes} bytes wait for their time already, at most {MAX_BYTES} may"
         return ""
 
-    def add(self, time: float, data: bytes, send: Callable[[str, list[Any]], None], *, timed: bool) -> None:
+    def add(
+        self, time: float, data: bytes, send: Callable[[str, list[Any]], None], *, timed: bool, packet: int = 0
+    ) -> None:
         """Lets a message wait. To be asked before: `full`."""
-        heapq.heappush(self._waiting, Waiting(time, next(self._order), data, send, timed))
+        heapq.heappush(self._waiting, Waiting(time, next(self._order), data, send, timed, packet))
         self._bytes += len(data)
 
     def next(self) -> Waiting | None:
@@ -58,12 +61,17 @@ class Schedule:
         self._bytes -= len(first.data)
         return first
 
-    def clear(self) -> int:
-        """Forgets all that waits, that in the engine's hands too; returns how many messages waited here."""
-        n = len(self._waiting)
-        self._waiting.clear()
+    def clear(self, before: int | None = None) -> int:
+        """Forgets what waits, that in the engine's hands too; returns how many messages waited here.
+
+        `before` leaves what came with that packet or later.
+        """
+        kept = [] if before is None else [w for w in self._waiting if w.packet >= before]
+        n = len(self._waiting) - len(kept)
+        self._waiting = kept
+        heapq.heapify(self._waiting)
         self._handed.clear()
-        self._bytes = 0
+        self._bytes = sum(len(w.data) for w in kept)
         return n
 
     # ---- what the engine holds ---------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cspace import _native
-from cspace.plugins import Gain
+from cspace.plugins import CspaceError, Gain
 from cspace.realtime.chain import Chain
 from cspace.realtime.clock import Clock
 from cspace.realtime.control import Control
@@ -168,6 +168,67 @@ def test_panic_cancels_what_waits() -> None:
     assert handler.counts["cancelled"] == 10
     e.wall += 20
     handler.run_due()
+    assert out == []
+
+
+def test_a_panic_in_a_bundle_leaves_the_rest_of_it_and_what_came_later() -> None:
+    e, handler, out = rigged()
+    handler.handle(bundle(e.wall + 9, msg("/ping", "i", i32(1))), lambda *r: out.append(r))
+    handler.handle(bundle(e.wall + 5, msg("/panic"), msg("/ping", "i", i32(2))), lambda *r: out.append(r))
+    handler.handle(bundle(e.wall + 9, msg("/ping", "i", i32(3))), lambda *r: out.append(r))
+    e.wall += 20
+    handler.run_due()
+    assert e.panics == 1
+    assert out == [("/pong", [2]), ("/pong", [3])]
+    assert handler.counts["cancelled"] == 1
+
+
+def test_a_panic_cancels_what_waits_while_no_engine_plays() -> None:
+    e, handler, out = rigged()
+
+    def away() -> Any:
+        raise CspaceError("the stream is not open")
+
+    handler.control = Control(Chain([Gain()]), away)
+    handler.handle(bundle(e.wall + 5, msg("/ping")), lambda *r: out.append(r))
+    handler.handle(msg("/panic"), lambda *r: out.append(r))
+    assert handler.waiting == 0
+    assert handler.counts["cancelled"] == 1
+    assert out == []
+
+
+class Elsewhere:
+    """A plugin from elsewhere with one parameter."""
+
+    def __init__(self) -> None:
+        self._mix = 0.5
+
+    @property
+    def mix(self) -> float:
+        return self._mix
+
+    @mix.setter
+    def mix(self, value: float) -> None:
+        self._mix = value
+
+    def process(self, audio: Any, sample_rate: float, buffer_size: int = 8192, reset: bool = True) -> Any:
+        return audio
+
+    def reset(self) -> None:
+        pass
+
+
+def test_a_parameter_of_a_plugin_from_elsewhere_is_set_when_it_is_due() -> None:
+    e, _, out = rigged()
+    chain = Chain([Elsewhere()])
+    handler = OscHandler(Control(chain, lambda: e), e.clock)  # type: ignore[arg-type,return-value]
+    due = e.wall + 2
+    handler.handle(bundle(due, msg("/chain/elsewhere/mix", "f", f32(0.25))), lambda *r: out.append(r))
+    for ahead in (1.0, 0.45, 0.01):
+        handler.run_due(due - ahead)
+        assert chain[0].mix == 0.5, f"{ahead} s too early"
+    handler.run_due(due + 0.001)
+    assert chain[0].mix == 0.25
     assert out == []
 
 
