@@ -67,7 +67,7 @@ class Chain(PluginList):
     #: The files a chain file was read from: itself and its arrays. Those of plugins know the plugins.
     read_from: tuple[Path, ...] = ()
     _own = frozenset(
-        {"_all_bypassed", "_calls", "_edits", "_links", "_parts", "_slots", "_stream"}
+        {"_all_bypassed", "_calls", "_edits", "_links", "_parts", "_slots", "_stream", "_switches"}
     )  # what copies have anew
 
     def __init__(
@@ -141,10 +141,15 @@ class Chain(PluginList):
         if engine.slots():
             raise CspaceError("this engine has processors already; attach a chain to an empty engine")
         with self._edits:
+            before = [(s, s.bypass) for s in self._slots]
             link = Link(engine, self._slots, live=live)
-            if live and self._all_bypassed:
-                link.bypass_all(True)
-            self._links.append(link)
+            with self._switches:
+                for slot, was in before:
+                    if slot.bypass != was:  # switched while the engine was filled
+                        link.bypass(slot, slot.bypass)
+                if live and self._all_bypassed:
+                    link.bypass_all(True)
+                self._links.append(link)
         return link
 
     def link(self, engine: _native.Engine) -> Link | None:

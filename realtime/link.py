@@ -7,6 +7,7 @@ delay. Thread: control.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +56,7 @@ class Link:
         self.offset = 0
         self._bind = bind
         self._all_bypassed = False
+        self._switch = threading.RLock()  # held for a switch, and while a slot comes or goes; never while one is built
         engine.live = live  # models get workers
         self._order: list[Slot] = []
         self._ids: dict[Slot, int] = {}  # of native slots
@@ -125,6 +127,8 @@ class Link:
                 off = slot.bypass or self._all_bypassed
                 self._members[slot] = Member(slot.plugin, self.engine.sample_rate, self.engine.channels, off)
                 self._arrange(order)
+                with self._switch:  # it may have been switched meanwhile
+                    self._members[slot].bypass = slot.bypass or self._all_bypassed
             except BaseException:
                 self._members.pop(slot, None)
                 unclaim(slot.plugin, self)
@@ -136,9 +140,10 @@ class Link:
         try:
             if between:  # it parts a run in two
                 self._arrange(order)
-            self._order = order
-            if slot.bypass or self._all_bypassed:
-                self._call(slot, lambda: self.engine.bypass(self._ids[slot], True))
+            with self._switch:
+                self._order = order
+                if slot.bypass or self._all_bypassed:
+                    self._call(slot, lambda: self.engine.bypass(self._ids[slot], True))
         except BaseException:
             self._order = [s for s in order if s is not slot]
             self._take_out(slot)
@@ -173,8 +178,7 @@ class Link:
             del self._members[slot]
             unclaim(slot.plugin, self)
         else:
-            self._call(slot, lambda: self.engine.remove(self._ids[slot]))
-            self._forget(slot)
+            self._take_out(slot)
             self._arrange(order)
 
     def move(self, slot: Slot, index: int) -> None:
@@ -183,17 +187,20 @@ class Link:
         self._arrange([*order[:index], slot, *order[index:]])
 
     def bypass(self, slot: Slot, on: bool) -> None:
-        """Lets sound pass by a slot, delayed alike."""
-        if slot.native is None:
-            self._members[slot].bypass = on or self._all_bypassed
-        else:
-            self._call(slot, lambda: self.engine.bypass(self._ids[slot], on or self._all_bypassed))
+        """Lets sound pass by a slot, delayed alike. One that is not here now is switched as it comes."""
+        with self._switch:
+            off = on or self._all_bypassed
+            if slot in self._members:
+                self._members[slot].bypass = off
+            elif slot in self._ids:
+                self._call(slot, lambda: self.engine.bypass(self._ids[slot], off))
 
     def bypass_all(self, on: bool) -> None:
         """Lets sound pass by all slots, those to come too; off again, each one's own switch holds."""
-        self._all_bypassed = on
-        for slot in self.slots:
-            self.bypass(slot, slot.bypass)
+        with self._switch:
+            self._all_bypassed = on
+            for slot in self.slots:
+                self.bypass(slot, slot.bypass)
 
     def replace(self, old: Slot, new: Slot, index: int) -> None:
         """Puts `new` where `old` is; between native plugins of one type the slot keeps its taps."""
@@ -206,13 +213,14 @@ class Link:
         engine_id = self._ids[old]
         core = b._build()
         self._call(new, lambda: self.engine.replace(engine_id, core))
-        self._forget(old)
-        self._ids[new] = engine_id
-        self._order[self._order.index(old)] = new
-        if self._bind:
-            b._bind(self.engine, engine_id)
-        if old.bypass != new.bypass:
-            self.bypass(new, new.bypass)
+        with self._switch:
+            self._forget(old)
+            self._ids[new] = engine_id
+            self._order[self._order.index(old)] = new
+            if self._bind:
+                b._bind(self.engine, engine_id)
+            if old.bypass != new.bypass:
+                self.bypass(new, new.bypass)
 
     def bind(self) -> None:
         """From now on changes of plugin parameters reach this engine."""
@@ -308,8 +316,9 @@ class Link:
     # ---- inside ------------------------------------------------------------------------------
 
     def _take_out(self, slot: Slot) -> None:
-        self._call(slot, lambda: self.engine.remove(self._ids[slot]))
-        self._forget(slot)
+        with self._switch:
+            self._call(slot, lambda: self.engine.remove(self._ids[slot]))
+            self._forget(slot)
 
     def _forget(self, slot: Slot) -> None:
         del self._ids[slot]

@@ -28,6 +28,7 @@ class PluginList(MutableSequence[Any]):
         self._links: list[Link] = []  # to engines that follow the list
         self._all_bypassed = False
         self._edits = threading.RLock()  # held while the list or the live engines change
+        self._switches = threading.RLock()  # held for one bypass at a time, never while something is built
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -202,19 +203,20 @@ class PluginList(MutableSequence[Any]):
         self._slots = slots
 
     def bypass(self, which: int | str | Any, on: bool = True) -> None:
-        """Lets sound pass by a plugin, at the same latency; cross-faded."""
-        with self._edits:
-            slot = self.slot(which)
+        """Lets sound pass by a plugin, at the same latency; cross-faded. Never waits for an edit."""
+        slot = self.slot(which)
+        with self._switches:
+            before, slot.bypass = slot.bypass, bool(on)  # first: an engine that is being filled looks here
             done: list[Link] = []
             try:
-                for link in self._links:
+                for link in list(self._links):
                     link.bypass(slot, bool(on))
                     done.append(link)
             except CspaceError:
+                slot.bypass = before
                 for link in done:
-                    link.bypass(slot, slot.bypass)
+                    link.bypass(slot, before)
                 raise
-            slot.bypass = bool(on)
 
     def bypass_all(self, on: bool = True) -> None:
         """Lets sound pass by all plugins of the engines that play live, at the same latency; cross-faded.
@@ -222,9 +224,9 @@ class PluginList(MutableSequence[Any]):
         A state of its own: each plugin's own switch stays as it is, and holds again afterwards. It is
         not part of chain files, and nothing rendered offline heeds it.
         """
-        with self._edits:
+        with self._switches:
             self._all_bypassed = bool(on)
-            for link in self._links:
+            for link in list(self._links):
                 if link.live:
                     link.bypass_all(self._all_bypassed)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cspace import _native
 from cspace.plugins import Esn, Gain, Limiter
 from cspace.realtime import chainfile
 from cspace.realtime.chain import Chain
@@ -439,3 +440,35 @@ def test_the_bypass_of_all_holds_for_what_comes_and_heeds_each_ones_switch_after
     chain.attach(fresh)  # a device that comes back
     assert level() == pytest.approx(1.0)
     assert chain(ones, 48_000)[0, -1] == pytest.approx(0.1)  # nothing rendered heeds it
+
+
+def test_bypasses_never_wait_for_an_edit_and_hold_for_what_it_brings() -> None:
+    """An edit that stands still while it builds: switches go through, and the newcomer heeds them."""
+    chain = Chain([Gain()])
+    engine = _native.Engine(48_000, 1)
+    chain.attach(engine)
+    building, go = threading.Event(), threading.Event()
+
+    class Slow(Gain):
+        def _build(self) -> Any:
+            building.set()
+            go.wait(10)
+            return super()._build()
+
+    edit = threading.Thread(target=chain.append, args=(Slow(gain_db=-60.0),))
+    edit.start()
+    try:
+        assert building.wait(10)
+        chain.bypass("gain")
+        chain.bypass_all()
+        assert not go.is_set()
+        assert edit.is_alive(), "the edit still waits"
+    finally:
+        go.set()
+        edit.join(10)
+    assert [s.bypass for s in chain.slots] == [True, False]
+    ones = np.ones((1, 48_000), np.float32)
+    assert engine.process(ones)[0, -1] == pytest.approx(1.0), "all are passed by, the newcomer too"
+    chain.bypass_all(False)
+    assert engine.process(ones)[0, -1] == pytest.approx(0.001, rel=0.01)
+    chain.detach(engine)
