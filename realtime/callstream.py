@@ -18,11 +18,10 @@ from ..plugins._alone import settings_of
 from ..plugins._base import NativePlugin
 from .errors import ParameterError
 from .link import Link
-from .linkedit import edit
+from .linkedit import PLACES, edit
 from .slot import Slot
 
 F32 = NDArray[np.float32]
-_PLACES = 32  # of an engine, those on their way out included
 
 
 class CallStream:
@@ -61,7 +60,7 @@ class CallStream:
         an engine has places: begin from silence.
         """
         leaving = [s for s in self._order if s not in slots]
-        if len(leaving) + len(slots) > _PLACES:
+        if len(leaving) + len(slots) > PLACES:
             return False
         self.link.bind()
         edit(self.link, self._order, slots)

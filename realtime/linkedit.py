@@ -12,6 +12,9 @@ from typing import Protocol
 from .errors import CspaceError
 from .slot import Slot
 
+PLACES = 32  # of an engine, those on their way out included
+_FULL = f"holds {PLACES} processors at most"
+
 
 class Editable(Protocol):
     """The part of `Link` that edits go through."""
@@ -38,9 +41,15 @@ def edit(link: Editable, now: Sequence[Slot], wanted: Sequence[Slot]) -> None:
     order = list(now)
     try:
         _edit(link, order, wanted)
-    except CspaceError:
+    except CspaceError as e:
         with contextlib.suppress(CspaceError):  # the refusal itself is what is told
             _edit(link, order, now)
+        coming = len(set(wanted) - set(now))
+        if _FULL in str(e) and len(wanted) <= PLACES:  # the engine's words are true of the engine, not of the list
+            raise CspaceError(
+                f"{len(now)} processors play and {coming} come: an engine has {PLACES} places, and those that leave "
+                "keep theirs until the others are in; take some out first"
+            ) from None
         raise
 
 
@@ -83,4 +92,4 @@ def _edit(link: Editable, order: list[Slot], wanted: Sequence[Slot]) -> None:
             order.insert(i, slot)
 
 
-__all__ = ["Editable", "edit", "edit_all"]
+__all__ = ["PLACES", "Editable", "edit", "edit_all"]

@@ -269,3 +269,15 @@ def test_automation_behind_the_end_is_told_and_does_nothing(tmp_path: Path) -> N
         render(Chain([CSpace()]), tmp_path / "in.wav", tmp_path / "o.wav", automation=[(0, "cspace.band_gain_db", 0)])
     with pytest.raises(ValueError, match="use a time from 0 on"):
         render(chain, tmp_path / "in.wav", tmp_path / "o.wav", automation=[(np.nan, "gain.gain_db", 0.0)])
+
+
+def test_newcomers_without_room_beside_those_that_leave_are_refused_with_that_reason() -> None:
+    chain = Chain([Gain() for _ in range(20)])
+    engine = _native.Engine(48_000, 1)
+    chain.attach(engine)
+    with pytest.raises(CspaceError, match=r"^20 processors play and 19 come: an engine has 32 places"):
+        chain.become(Chain([Limiter() for _ in range(19)]))
+    assert len(chain) == len(engine.slots()) == 20
+    with pytest.raises(CspaceError, match="holds 32 processors at most"):
+        chain.extend([Gain() for _ in range(13)])
+    chain.detach(engine)
