@@ -281,6 +281,17 @@ def test_chunks_around_the_sound_do_no_harm(tmp_path: Path, data: bytes) -> None
     assert warnings == []
 
 
+@pytest.mark.parametrize("frames", [1000, 1001])
+def test_chunks_behind_the_sound_of_a_w64_file_are_no_sound(tmp_path: Path, frames: int) -> None:
+    x, path = noise(frames, 1), tmp_path / "c.w64"
+    whole = written(path, x, subtype="PCM_16", format="W64")
+    marks = b"levl" + bytes.fromhex("f3acd3118cd100c04f8edb8a") + struct.pack("<Q", 24 + 1000) + b"\x55" * 1000
+    path.write_bytes(whole + bytes(-len(whole) % 8) + marks)
+    y, warnings = read(path)
+    np.testing.assert_array_equal(y, x)
+    assert warnings == []
+
+
 @pytest.mark.parametrize("name", [b"RF64", b"BW64"])
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_sizes_of_64_bits(tmp_path: Path, name: bytes, share: float) -> None:

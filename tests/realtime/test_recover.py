@@ -144,6 +144,19 @@ def test_chunks_behind_the_sound_are_no_sound(tmp_path: Path) -> None:
         assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("length", [0, 5, 8, 1000])
+def test_chunks_behind_the_sound_of_a_w64_file_are_no_sound(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "marked.w64"
+    sf.write(path, sound(1)[:1001], RATE, subtype="PCM_16", format="W64")
+    data = path.read_bytes()
+    data += bytes(-len(data) % 8)
+    marks = b"levl" + bytes.fromhex("f3acd3118cd100c04f8edb8a") + struct.pack("<Q", 24 + length) + bytes(length)
+    for whole_file in (data + marks, data + marks + bytes(-length % 8), data + 2 * (marks + bytes(-length % 8))):
+        path.write_bytes(whole_file)
+        assert mend(path)
+        assert path.read_bytes() == whole_file
+
+
 @pytest.mark.parametrize("suffix", [".wav", ".rf64", ".w64", ".caf"])
 def test_more_than_four_gigabytes(suffix: str, tmp_path: Path) -> None:
     """A file with a hole: its size is true, its blocks are not on the disk."""

@@ -165,7 +165,10 @@ def _w64(source: Source) -> Header | None:
         size = struct.unpack("<Q", head[16:])[0]
         if head[:16] == _DATA_W64:
             there = source.size - at - 24
-            return _sound(size - 24 if 24 <= size < 1 << 62 else 0, there)
+            found = _sound(size - 24 if 24 <= size < 1 << 62 else 0, there)
+            if found.there < there:  # libsndfile takes the chunks behind the sound for sound
+                found.mended = View(source, 0, at + 24 + found.there)
+            return found
         if size < 24:
             return None
         at += (size + 7) & ~7  # chunks begin at multiples of 8 bytes

@@ -158,6 +158,17 @@ def _make_rf64(file: BinaryIO, found: dict[bytes, tuple[int, int]]) -> bool:
     return True
 
 
+def _w64_rest_is_chunks(file: BinaryIO, at: int, end: int) -> bool:
+    """As `_rest_is_chunks`: W64's sizes count the chunk's own head, and chunks begin at multiples of 8 bytes."""
+    while at + 24 <= end:
+        file.seek(at)
+        name, _, size = struct.unpack("<4s12sQ", file.read(24))
+        if not all(32 <= c < 127 for c in name) or not 24 <= size <= end - at:
+            return False
+        at += (size + 7) // 8 * 8
+    return end <= at < end + 8
+
+
 def _mend_w64(file: BinaryIO, end: int) -> bool:
     at, frame, fact = 40, 0, 0
     while at + 24 <= end:
@@ -170,6 +181,8 @@ def _mend_w64(file: BinaryIO, end: int) -> bool:
         elif name == b"data":
             if frame == 0:
                 return False
+            if size > 24 and at + size < end and _w64_rest_is_chunks(file, at + (size + 7) // 8 * 8, end):
+                return True  # complete, with chunks behind the sound
             data = _cut(file, at + 24, frame, end)
             _put(file, at + 16, "<Q", data + 24)
             _put(file, 16, "<Q", at + 24 + data)
