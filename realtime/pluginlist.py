@@ -5,6 +5,8 @@ Thread: control.
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
@@ -48,11 +50,12 @@ class PluginList(MutableSequence[Any]):
                     return s
             known = f"; it has {', '.join(self.names)}" if self._slots else "; it is empty"
             raise ParameterError(f"the chain has no processor {which!r}{near(which, self.names) or known}")
-        if isinstance(which, int):
-            return self._slots[which]
         for s in self._slots:
             if s.plugin is which:
                 return s
+        if not isinstance(which, bool):
+            with contextlib.suppress(TypeError):
+                return self._slots[operator.index(which)]  # NumPy's numbers too
         raise ParameterError(f"{which!r} is not in the chain")
 
     def __len__(self) -> int:

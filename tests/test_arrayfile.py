@@ -94,6 +94,23 @@ def test_an_array_of_latents_that_claims_too_much_is_refused(tmp_path: Path) -> 
             LatentStore(tmp_path, info).read("u")
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", ["(3L,)", "(9L,)"])
+def test_a_header_made_by_python_2_needs_no_warning(tmp_path: Path, shape: str) -> None:
+    data = header(claims("<f4", shape), body=np.arange(3, dtype="<f4").tobytes())
+    (tmp_path / "a.npy").write_bytes(data)
+    for read in (
+        lambda: read_npy(tmp_path / "a.npy"),
+        lambda: read_npy(tmp_path / "a.npy", mmap_mode="r"),
+        lambda: parse_npy(data, "x"),
+    ):
+        if shape == "(3L,)":
+            np.testing.assert_array_equal(read(), [0, 1, 2])
+        else:
+            with pytest.raises(FileError, match="is cut off or damaged"):
+                read()
+
+
 def test_pickled_bytes_are_not_run(tmp_path: Path) -> None:
     held = io.BytesIO()
     np.save(held, np.array([{"a": 1}], object), allow_pickle=True)

@@ -138,14 +138,41 @@ def test_commands_on_any_terminal(folder: Path, settings: dict[str, str]) -> Non
     assert b"\\x1b[2J" in usage.stderr
 
 
-def test_a_full_standard_output_is_told(folder: Path) -> None:
+@pytest.mark.parametrize("words", ["plugins", "plugins eq", "--help", "render g.toml in.wav -"])
+def test_a_full_standard_output_is_told(folder: Path, words: str) -> None:
+    command = [sys.executable, "-m", "cspace", *words.split()]
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "cspace", "plugins"], cwd=folder, stdout=full, stderr=subprocess.PIPE, check=False
-        )
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert b"No space left" in done.stderr
+        done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == (2 if "render" in words else 1)
+    said = "cspace: standard output cannot be written: No space left on device"
+    assert done.stderr.decode().splitlines()[-1] == said
+    assert len(done.stderr.splitlines()) == (2 if "render" in words else 1)  # it tells what was rendered
+
+
+def test_another_full_disk_is_not_standard_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CSPACE_TRACEBACK", raising=False)
+    made = typer.Typer()
+
+    @made.command()
+    @clear_errors
+    def writes() -> None:
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    result = CliRunner().invoke(made)
+    assert result.exit_code == 1
+    assert "standard output" not in result.output
+    assert "No space left" in result.output
+
+
+@pytest.mark.parametrize("size", ["0", "-5", "", "x", "²", "99999999999999999999"])
+def test_a_terminal_of_no_size_gets_the_text(folder: Path, size: str) -> None:
+    done = run("plugins", "eq", cwd=folder, COLUMNS=size, LINES=size)
+    assert done.returncode == 0, done.stderr
+    assert b"low_gain_db" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) < 1000
+    done = run("--help", cwd=folder, COLUMNS=size, LINES=size)
+    assert b"render" in done.stdout
 
 
 def test_a_closed_standard_output_harms_nothing(folder: Path) -> None:

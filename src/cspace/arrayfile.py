@@ -6,9 +6,12 @@ unpickled. Thread: control.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
+import warnings
+from collections.abc import Iterator
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -19,6 +22,14 @@ from .regularfile import open_regular
 
 _LONGEST_HEADER = 65_536
 _FORMATS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """NumPy warns, with a line of its source, of headers that are about to be refused or do no harm."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def read_npy(path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None) -> NDArray[Any]:
@@ -32,9 +43,10 @@ def read_npy(path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = N
         check_npy(file, os.fstat(file.fileno()).st_size, name)
         file.seek(0)
         try:
-            if mmap_mode is None:
-                return np.lib.format.read_array(file, allow_pickle=False)
-            return np.load(name, mmap_mode=mmap_mode, allow_pickle=False)  # type: ignore[no-any-return]
+            with _quiet():
+                if mmap_mode is None:
+                    return np.lib.format.read_array(file, allow_pickle=False)
+                return np.load(name, mmap_mode=mmap_mode, allow_pickle=False)  # type: ignore[no-any-return]
         except (OSError, ValueError, EOFError, MemoryError) as e:
             raise FileError(f"{name}: cannot be read: {getattr(e, 'strerror', None) or e}") from None
 
@@ -43,7 +55,8 @@ def parse_npy(data: bytes, name: str) -> NDArray[Any]:
     """The array in the bytes of a `.npy` file; `name` stands for the file in errors. Raises FileError."""
     check_npy(io.BytesIO(data), len(data), name)
     try:
-        return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        with _quiet():
+            return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError) as e:
         raise FileError(f"{name}: cannot be read: {e}") from None
 
@@ -59,7 +72,8 @@ def check_npy(file: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...], n
         if length > min(size, _LONGEST_HEADER):
             raise ValueError(f"its header claims to be {length} bytes long")
         file.seek(at)
-        shape, _, dtype = getattr(np.lib.format, _FORMATS[version])(file)
+        with _quiet():
+            shape, _, dtype = getattr(np.lib.format, _FORMATS[version])(file)
     except Exception as e:  # NumPy raises many kinds for a header that is none
         raise FileError(f"{name}: is not a .npy file: {getattr(e, 'strerror', None) or e}") from None
     if dtype.hasobject:

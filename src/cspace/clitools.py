@@ -9,7 +9,6 @@ import contextlib
 import functools
 import inspect
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,19 +23,39 @@ from rich.text import Text
 from .clioutputs import OutputFile, OutputFolder, check_standard_output, checked, declared, with_force
 from .plugins._errors import CspaceWarning
 from .standardout import NAME as STANDARD_OUTPUT
-from .standardout import is_standard, to_standard_output
-from .terminal import clean, json_text
+from .standardout import is_standard, to_nowhere, to_standard_output
+from .terminal import clean, forget_odd_sizes, json_text
 
 
 class _Plain(Console):
     """A console on which text is text: no markup, no emoji by name, no control characters."""
 
     def __init__(self, *, stderr: bool = False):
+        forget_odd_sizes()  # a console keeps the width that it finds
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's; a full disk behind standard output is told in words that say so."""
+        with _told(not self.stderr):
+            super().print(*objects, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Also the cells of tables come by here."""
         return super().render_str(clean(text, lines=True), **options)
+
+
+@contextlib.contextmanager
+def _told(is_output: bool = True) -> Iterator[None]:
+    """Leaves with one line where standard output cannot be written. Whether it was that shows nowhere but here."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        if not is_output:
+            raise
+        to_nowhere()
+        fail(f"{STANDARD_OUTPUT} cannot be written: {e.strerror or e}", 1)
 
 
 #: The file that goes to standard output, which messages call so.
@@ -73,7 +92,8 @@ def say_text(text: str) -> None:
 
 def say_json(data: Any) -> None:
     """Prints JSON, and nothing but JSON."""
-    print(json_text(data))
+    with _told():
+        print(json_text(data), flush=True)
 
 
 def note(line: str) -> None:
@@ -226,14 +246,3 @@ def _through_standard_output(
             yield {asked[0]: path}
         finally:
             _shown_as = ""
-
-
-def to_nowhere() -> None:
-    """Standard output goes nowhere from here on: whoever read it has left."""
-    try:
-        number = sys.stdout.fileno()
-    except (OSError, ValueError, AttributeError):
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, number)
-    os.close(nowhere)

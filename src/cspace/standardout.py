@@ -7,6 +7,7 @@ copied out. Nothing else goes to standard output meanwhile. Thread: control.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -30,7 +31,7 @@ def is_standard(value: object) -> bool:
 def to_standard_output(suffix: str) -> Iterator[Path]:
     """A file to write; on a clean exit it goes to standard output. What is printed inside goes to standard error.
 
-    Raises FileError for a terminal, unless the file is text, and for no standard output;
+    Raises FileError for a terminal, unless the file is text, and for no standard output or a full one;
     BrokenPipeError where the reader has left.
     """
     out = sys.stdout
@@ -44,6 +45,23 @@ def to_standard_output(suffix: str) -> Iterator[Path]:
         with contextlib.redirect_stdout(sys.stderr):
             yield path
         if path.is_file():
-            with path.open("rb") as file:
-                shutil.copyfileobj(file, binary)
-            binary.flush()
+            try:
+                with path.open("rb") as file:
+                    shutil.copyfileobj(file, binary)
+                binary.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as e:
+                to_nowhere()
+                raise FileError(f"{NAME} cannot be written: {e.strerror or e}") from None
+
+
+def to_nowhere() -> None:
+    """Standard output goes nowhere from here on: whoever read it has left."""
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)

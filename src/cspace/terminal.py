@@ -15,6 +15,8 @@ from typing import Any
 
 #: Control characters, those that turn the direction of writing, and bytes of a name that are no UTF-8.
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+#: Columns or lines; a number above it would have tables padded to that width.
+_LARGEST = 10_000
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 #: For terminals that cannot show these. Others are shown by their code, such as \xe9.
@@ -66,12 +68,21 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("cspace", _plain)
 
 
+def forget_odd_sizes() -> None:
+    """Takes COLUMNS and LINES out of the environment where they are no positive number: a width of 0 shows nothing."""
+    for name in ("COLUMNS", "LINES"):
+        size = os.environ.get(name, "1")
+        if not (size.isascii() and size.isdigit() and 0 < int(size[:9]) < _LARGEST):
+            del os.environ[name]
+
+
 def prepare_streams() -> None:
     """Makes standard output and error take any text. Called once, before anything is written.
 
     A stream that was closed leads to nowhere from here on, so that no sound file gets its number and
     is written into by what prints.
     """
+    forget_odd_sizes()
     opened = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     while opened < 3:
         opened = os.open(os.devnull, os.O_RDWR)

@@ -37,6 +37,26 @@ def in_engine(chain: Chain, engine: _native.Engine) -> list[int]:
     return [link.id_of(s) for s in chain.slots]
 
 
+def test_any_whole_number_is_an_index() -> None:
+    chain = four()
+    for kind in (np.int64, np.uint8, np.int32):
+        assert chain[kind(1)] is chain[1]
+        assert chain.slot(kind(2)) is chain.slots[2]
+    assert chain[np.int64(-1)] is chain[3]
+    first = chain[0]
+    chain[np.int64(0)], chain[np.int64(1)] = chain[1], chain[0]
+    assert chain[1] is first
+    chain.bypass(np.int64(0))
+    assert chain.slots[0].bypass
+    del chain[np.int64(0)]
+    assert len(chain) == 3
+    for wrong in (True, np.True_, 1.0, np.float32(1.0), None):
+        with pytest.raises(CspaceError, match="is not in the chain"):
+            chain[wrong]
+    with pytest.raises(IndexError):
+        chain[np.int64(9)]
+
+
 # ---- refused edits ------------------------------------------------------------------------------
 
 REFUSED: list[Any] = [

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from ..clitools import complain, crash, fail, note, shows_warnings, to_nowhere
+from ..clitools import complain, crash, fail, note, shows_warnings
 from ..export.cli import app as export_app
 from ..offline.codec.cli import app as codec_app
 from ..offline.eq.cli import app as eq_app
@@ -21,6 +21,7 @@ from ..offline.lab.cli import app as lab_app
 from ..offline.manifold.cli import app as manifold_app
 from ..offline.phase0.cli import app as phase0_app
 from ..offline.train_cli import app as train_app
+from ..standardout import to_nowhere
 from ..terminal import prepare_streams
 from .live import live
 from .recover import recover
