@@ -39,7 +39,7 @@ class Decoder:
 
     def __init__(self, source: Source, view: View | None = None):
         self._source, self._view = source, view
-        if view is None and not source.whole_file:
+        if view is None and (source.begin or not source.whole_file):
             self._view = View(source, 0, source.size)
         self._open()
         self.sample_rate = int(self._file.samplerate)

@@ -44,8 +44,33 @@ class Header:
         return self.claimed is not None and self.there < self.claimed
 
 
+def pass_over_tag(source: Source) -> None:
+    """Lets the source begin behind ID3v2 tags, where no MPEG sound follows: of others libsndfile reads few so.
+
+    At an IFF/8SVX file behind a tag it stays for ever, and no signal ends it.
+    """
+    at = 0
+    while len(head := source.at(at, 10)) == 10 and head[:3] == b"ID3":
+        size = 0
+        for seven_bits in head[6:]:
+            size = (size << 7) | (seven_bits & 0x7F)
+        at += 10 + size
+        if source.at(at, 3) == b"3DI":
+            at += 10  # a copy of the head, which few write
+    first = source.at(at, 2)
+    if len(first) == 2 and not (first[0] == 0xFF and first[1] >= 0xE0):
+        source.begin += at
+
+
 def read_header(source: Source) -> Header | None:
     """The header of a file of a known kind; None for other kinds, and where it cannot be followed."""
+    try:
+        return _read(source)
+    except struct.error:
+        return Header(_U32, 0)  # cut off within a number of it
+
+
+def _read(source: Source) -> Header | None:
     first = source.at(0, 40)
     if first[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and first[8:12] == b"WAVE":
         return _wav(source, first[:4])
@@ -117,7 +142,7 @@ def _wav(source: Source, kind: bytes) -> Header | None:
             else:
                 at += 1
     if found is None:
-        return Header(1, 0)  # cut off before its sound
+        return Header(_U32, 0)  # cut off before its sound
     found.chunks, found.too_large = chunks, too_large
     return found
 
@@ -172,19 +197,21 @@ def _w64(source: Source) -> Header | None:
         if size < 24:
             return None
         at += (size + 7) & ~7  # chunks begin at multiples of 8 bytes
-    return None
+    return Header(_U32, 0)  # cut off before its sound
 
 
 def _aiff(source: Source) -> Header | None:
-    at = 12
+    at, frames = 12, 0
     while at + 8 <= source.size:
         head = source.at(at, 16)
         size = struct.unpack(">I", head[4:8])[0]
         if head[:4] == b"SSND" and len(head) == 16:
             before = 8 + struct.unpack(">I", head[8:12])[0]  # an offset and a block size stand before the sound
             return _sound(max(0, size - before), max(0, source.size - at - 8 - before))
+        if head[:4] == b"COMM" and len(head) >= 14:
+            frames = struct.unpack(">I", head[10:14])[0]
         at += 8 + size + (size & 1)
-    return None
+    return Header(_U32, 0) if frames else None  # a file of no frames needs no sound
 
 
 def _au(source: Source, first: bytes) -> Header | None:
@@ -212,6 +239,9 @@ def _caf(source: Source) -> Header | None:
             if found.claimed is None or found.cut:
                 head = source.at(0, at + 4) + struct.pack(">q", there)
                 found.mended = View(source, at + 12, source.size, head)
+            # A number of edits, of 4 bytes, stands before the sound.
+            found.claimed = None if found.claimed is None else max(0, found.claimed - 4)
+            found.there = max(0, found.there - 4)
             return found
         if size < 0:
             return None

@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from ..plugins._errors import FileError
 from .about import About, about
-from .headers import Header, read_header
+from .headers import Header, pass_over_tag, read_header
 from .pieces import Piece, pieces_of
 from .source import Source
 
 _SKIPPED = 65_536
 # Formats whose header may promise frames that are not there, and libsndfile believes it.
 _PROMISES = ("FLAC", "MP3", "MPEG")
+# Of subtypes whose samples are so many bytes each.
+_SAMPLE_BYTES = {
+    "PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1,
+}  # fmt: skip
 
 
 class Reader:
@@ -31,7 +35,8 @@ class Reader:
     ----------
     path : a file, or `-` for standard input
 
-    Raises FileError naming the file and the reason for a missing, unreadable or corrupt file.
+    Raises FileError naming the file and the reason for a missing, unreadable or corrupt file, and for
+    one whose header promises sound of which nothing is there: some kinds when they are read.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -47,11 +52,15 @@ class Reader:
         self._at = 0  # the piece that is read
         self._complete = False  # `warnings` is
         try:
+            pass_over_tag(self._source)
             self._header = read_header(self._source)
             self._pieces = pieces_of(self._source, self._header, self.warnings)
+            self._begin()
         except BaseException:
             self.close()
             raise
+
+    def _begin(self) -> None:
         first = self._pieces[0]
         self.sample_rate = first.sample_rate
         self.channels = first.channels
@@ -67,14 +76,23 @@ class Reader:
     def _cut_off(self, header: Header) -> None:
         """Says that the header promises more than is there."""
         got, claimed = self.frames or 0, header.claimed or 0
-        if got and header.there:
-            self._promised(got, got * claimed / header.there)
+        frame = _SAMPLE_BYTES.get(self._pieces[0].decoder.subtype, 0) * self.channels
+        if frame:
+            self._promised(got, claimed // frame)
         else:
-            self.warnings.append("is cut off before its sound begins")
+            self._promised(got, got * claimed / header.there if got and header.there else 1)
 
     def _promised(self, got: int, said: float) -> None:
+        """Says that there is less than the header promises; raises FileError where there is nothing."""
+        if said - got < 1:
+            return
+        if not got:
+            raise FileError(f"{self.path}: is cut off before its sound begins")
         rate = self.sample_rate
-        self.warnings.append(f"ends after {got / rate:.3f} s, though its header promises {said / rate:.3f} s")
+        there, promised = f"{got / rate:.3f} s", f"{said / rate:.3f} s"
+        if there == promised:
+            there, promised = f"{got} samples", f"{round(said)} samples"
+        self.warnings.append(f"ends after {there}, though its header promises {promised}")
 
     def about(self) -> About:
         """What else the file holds: which loudspeaker each channel is for, notes, marks, tags."""
