@@ -22,6 +22,7 @@ class _Job(NamedTuple):
     run: Callable[[], None]
     fence: bool  # what came before it is never left out for what comes after it
     scene: bool  # which processors there are after it is not known before
+    behind: bool = False  # it came while a scene was on its way
 
 
 class Builder:
@@ -54,7 +55,7 @@ class Builder:
                 except RuntimeError:  # the interpreter ends
                     return False
                 self._working = True
-            self._waiting.append(_Job(key, run, fence or scene, scene))
+            self._waiting.append(_Job(key, run, fence or scene, scene, self._settling()))
         return True
 
     def _drop_older(self, key: str) -> None:
@@ -75,6 +76,16 @@ class Builder:
         """A scene runs or waits."""
         with self._changed:
             return any(j.scene for j in self._waiting) or (self._runs is not None and self._runs.scene)
+
+    @property
+    def settling(self) -> bool:
+        """A scene runs or waits, or something that came while one did: what comes now goes behind it."""
+        with self._changed:
+            return self._settling()
+
+    def _settling(self) -> bool:
+        jobs = [*self._waiting] if self._runs is None else [self._runs, *self._waiting]
+        return any(j.scene or j.behind for j in jobs)
 
     def wait(self, timeout_s: float) -> bool:
         """Waits until nothing runs or waits; False on time-out."""

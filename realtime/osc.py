@@ -48,7 +48,6 @@ __all__ = ["FAR_S", "KINDS", "BadMessage", "OscHandler", "OscServer", "encode"]
 _log = logging.getLogger(__name__)
 
 FAR_S = 60.0  # time tags further ahead are refused
-AHEAD_S = 0.5  # how long before its time an event goes to the engine
 #: What is done within this time is done before the next message is read, so that messages sent in a
 #: row take effect in a row; what takes longer goes on beside. In a flood of such messages it is not waited for.
 GRACE_S = 0.03
@@ -169,7 +168,7 @@ class OscHandler:
             now = self._now() if now is None else now
             while (due := self._schedule.next()) is not None:
                 assert self.clock is not None
-                wait = due.time - now - (AHEAD_S if due.timed else 0.0)
+                wait = due.act - now
                 if wait <= 0 < due.time - now and self._schedule.room(self.clock.samples(now)) <= 0:
                     wait = 0.002  # the engine holds as many events as it can
                 if wait > 0:
@@ -192,15 +191,11 @@ class OscHandler:
     def _act(self, m: Message, time: int | None, send: Send, packet: int) -> None:
         """Does what a message of a packet asks for now, or hands it to the builder. Raises why not."""
         plan = self._plan_ahead(m, send, time, packet)
-        if plan is not None and not plan.slow and not (plan.chain and self._builder.scene):
+        if plan is not None and not plan.slow and not (plan.chain and self._builder.settling):
             self._run(plan)
             if time is not None and plan.timed:
                 self._schedule.handed(time, len(plan.steps))
             return
-        if plan is not None and not plan.slow and time is None:
-            # A scene is being built and may bring its own value: this one is heard now, and set again after.
-            with contextlib.suppress(Exception):
-                self._run(plan)
 
         def later() -> None:
             with self._answered(m.address, send):
@@ -211,6 +206,10 @@ class OscHandler:
         fence, scene = (False, False) if plan is None else (plan.fence, plan.scene)
         if not self._builder.add(key, later, fence=fence, scene=scene):
             raise BadMessage("refused", "too much waits to be built already; send this again later")
+        if plan is not None and not plan.slow and time is None:
+            # A scene is being built and may bring its own value: this one is heard now, and set again after.
+            with contextlib.suppress(Exception):
+                self._run(plan)
         if idle and self._graces.take():
             self._builder.wait(GRACE_S)
 

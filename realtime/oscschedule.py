@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 MAX_WAITING = 8192
 MAX_BYTES = 1024 * 1024  # as they came: what was made of them would take up to ten times as much
+AHEAD_S = 0.5  # how long before its time an event goes to the engine
 #: Events the engine can hold besides those of others; it drops what comes after 1,024.
 MAX_HANDED = 900
 
@@ -16,8 +17,9 @@ MAX_HANDED = 900
 class Waiting(NamedTuple):
     """A message that waits."""
 
-    time: float  # seconds since the epoch
+    act: float  # when to act on it, seconds since the epoch
     order: int
+    time: float  # of its time tag
     data: bytes
     send: Callable[[str, list[Any]], None]
     timed: bool  # the engine can carry it out to the sample
@@ -25,7 +27,10 @@ class Waiting(NamedTuple):
 
 
 class Schedule:
-    """What waits, soonest first; equal times in the order in which they came."""
+    """What waits, by when to act on it: what the engine carries out to the sample goes to it ahead of its time.
+
+    What is acted on at one time stays in the order in which it came.
+    """
 
     def __init__(self) -> None:
         self._waiting: list[Waiting] = []
@@ -48,11 +53,12 @@ class Schedule:
         self, time: float, data: bytes, send: Callable[[str, list[Any]], None], *, timed: bool, packet: int = 0
     ) -> None:
         """Lets a message wait. To be asked before: `full`."""
-        heapq.heappush(self._waiting, Waiting(time, next(self._order), data, send, timed, packet))
+        act = time - AHEAD_S if timed else time
+        heapq.heappush(self._waiting, Waiting(act, next(self._order), time, data, send, timed, packet))
         self._bytes += len(data)
 
     def next(self) -> Waiting | None:
-        """The one that is due first; it stays here."""
+        """The one to act on first; it stays here."""
         return self._waiting[0] if self._waiting else None
 
     def pop(self) -> Waiting:

@@ -136,5 +136,4 @@ def summary(stream: Stream, stats: StreamStats, osc: OscHandler | None) -> str:
         f"xruns {engine['input_xruns'] + engine['output_xruns']}, late model blocks {stats['late_blocks']}"
         + _gaps(stats)
     )
-    line += _gaps(stats)
     return line + (f", OSC {osc.counts['messages']} messages, {osc.errors} errors" if osc else "")

@@ -317,6 +317,23 @@ def test_time_tags_become_samples() -> None:
     assert (h.counts["far_future"], h.counts["out_of_range"]) == (1, 1)
 
 
+def test_what_has_no_sample_holds_up_nothing_that_has() -> None:
+    """A parameter goes to the engine half a second ahead, also where a bypass or ping waits for the same time."""
+    r = Recorder()
+    h = r.handler()
+    t = r.now + 2.0
+    for k in range(5):
+        at = t + 0.2 * k
+        h.handle(
+            bundle(at, ("/chain/gain2/bypass", 0), ("/chain/gain/gain_db", -1.0 - k), ("/ping", 1)), lambda *_: None
+        )
+    for k in range(5):
+        r.now = t + 0.2 * k - 0.45
+        h.run_due()
+        assert [c[2] for c in r.calls] == [-1.0 - i for i in range(k + 1)]
+    assert all(c[3] is not None for c in r.calls)
+
+
 def test_bundle_moves_the_sound_at_its_sample(tmp_path: Path) -> None:
     import soundfile as sf
 

@@ -22,6 +22,7 @@ from cspace.realtime.oscmap import AddressMap
 from cspace.realtime.oscquery import OscQueryServer
 from cspace.realtime.oscserver import ANSWERS, ERRORS
 from cspace.realtime.ratelimit import Bucket, Buckets
+from cspace.realtime.view import summary
 from tests.realtime.oscfuzz import ping
 from tests.realtime.osctools import Client, Ear, Rig, f32, i32, msg, playing, text, until
 
@@ -114,6 +115,41 @@ def test_order_is_kept_over_presets(rig: Rig, held: Held) -> None:
     assert rig.chain["gain"].gain_db == -2.0  # and after the preset
     assert rig.chain["esn"].nodes == 16
     assert rig.handler.errors == 0
+
+
+def test_the_newer_value_holds_while_what_came_behind_a_preset_is_built(rig: Rig) -> None:
+    scene, behind = threading.Event(), threading.Event()
+    builder = rig.handler._builder
+    builder.add("scene", lambda: scene.wait(60) and None, scene=True)
+    builder.add("set-up", lambda: behind.wait(60) and None)
+    rig.client.send(msg("/chain/gain/gain_db", "f", f32(-1.0)))
+    assert rig.client.ping() == []
+    scene.set()
+    assert until(lambda: not builder.scene)
+    rig.client.send(msg("/chain/gain/gain_db", "f", f32(-9.0)))
+    assert rig.client.ping() == []
+    assert rig.chain["gain"].gain_db == -9.0  # heard at once
+    behind.set()
+    assert until(lambda: builder.idle)
+    assert rig.chain["gain"].gain_db == -9.0
+
+
+def test_what_is_refused_is_not_set(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = threading.Event()
+    builder = rig.handler._builder
+    builder.add("scene", lambda: scene.wait(60) and None, scene=True)
+    monkeypatch.setattr(builder, "add", lambda *_, **__: False)  # it is full
+    address, (at, why) = rig.client.ask(msg("/chain/gain/gain_db", "f", f32(-33.0)))
+    assert (address, at) == ("/error", "/chain/gain/gain_db")
+    assert "send this again later" in why
+    assert rig.chain["gain"].gain_db == 0.0
+    scene.set()
+
+
+def test_the_summary_tells_gaps_once(rig: Rig) -> None:
+    stats = rig.stream.stats()
+    stats["file_gaps"] = 3
+    assert summary(rig.stream, stats, rig.handler).count("gaps in the file 3") == 1
 
 
 def test_what_fails_while_building_is_answered_and_changes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,12 +287,13 @@ def test_no_traceback_and_an_answer_where_something_is_gone(
     link = rig.stream.link
     slot = rig.chain.slot("gain")
     monkeypatch.delitem(link._ids, slot)  # as it is for a moment while the chain is edited elsewhere
-    for data in (msg("/chain/gain/bypass", "T"), msg("/chain/*/bypass", "T")):
-        address, (_, why) = rig.client.ask(data)
-        assert address == "/error"
-        assert "gain has left the chain" in why
+    rig.client.send(msg("/chain/gain/bypass", "T"))
+    assert rig.client.ping() == []  # it is switched, and comes in so
+    assert [s.bypass for s in rig.chain.slots] == [False, True, False]
+    rig.client.send(msg("/chain/*/bypass", "T"))
+    assert rig.client.ping() == []
+    assert [s.bypass for s in rig.chain.slots] == [True, True, True]
     assert "gain" not in {a.split("/")[-1] for a, _ in _stats(rig.client)}
-    assert [s.bypass for s in rig.chain.slots] == [False, False, False]
     monkeypatch.undo()
     out = capfd.readouterr()
     assert out.err == ""
