@@ -22,9 +22,11 @@ _BYTES = 65_536
 _RXQ_OVFL = getattr(socket, "SO_RXQ_OVFL", 40)  # Linux: each packet brings how many were dropped before it
 _ANCILLARY = socket.CMSG_SPACE(4)
 
-# Answers for a second and at once, to one sender and to all. An /error is longer than what caused it
-# and the sender may be forged, so there are fewer of them; what was asked for is as long as the question.
+# Answers for a second and at once, to one sender and to all. The sender may be forged, so there are fewer of those
+# that are longer than what causes them: an /error, and /stats, which is a packet for each processor: 15 times a second
+# for 32 of them. A /pong is as long as its /ping.
 ERRORS = ((200.0, 500.0), (1_000.0, 2_000.0))
+STATS = ((500.0, 1_000.0), (1_000.0, 2_000.0))
 ANSWERS = ((2_000.0, 4_000.0), (10_000.0, 20_000.0))
 
 
@@ -56,7 +58,7 @@ class OscServer:
             raise CspaceError(f"OSC cannot listen on {host}:{port}: {reason}; choose another with --osc-port") from None
         self.host = host
         self.address, self.port = (str(self._socket.getsockname()[0]), int(self._socket.getsockname()[1]))
-        self._errors, self._answers = Buckets(*ERRORS), Buckets(*ANSWERS)
+        self._errors, self._stats, self._answers = Buckets(*ERRORS), Buckets(*STATS), Buckets(*ANSWERS)
         self._buffer = bytearray(_BYTES)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="cspace-osc", daemon=True)
@@ -108,6 +110,8 @@ class OscServer:
     def _reply_to(self, sender: Any) -> Send:
         def send(address: str, args: list[Any]) -> None:
             allowed = self._errors if address == "/error" else self._answers
+            if address.startswith("/stats"):
+                allowed = self._stats
             if not allowed.take(sender):
                 self.handler.count("replies_held_back")
                 return

@@ -20,7 +20,7 @@ from cspace.realtime.control import Control
 from cspace.realtime.osc import OscHandler, OscServer
 from cspace.realtime.oscmap import AddressMap
 from cspace.realtime.oscquery import OscQueryServer
-from cspace.realtime.oscserver import ANSWERS, ERRORS
+from cspace.realtime.oscserver import ANSWERS, ERRORS, STATS
 from cspace.realtime.ratelimit import Bucket, Buckets
 from cspace.realtime.view import summary
 from tests.realtime.oscfuzz import ping
@@ -247,6 +247,20 @@ def test_errors_are_limited_and_counted(rig: Rig) -> None:
         other.settimeout(20)
         other.sendto(msg("/nothing"), rig.client.to)
         assert other.recv(1000).startswith(b"/error\0")
+
+
+def test_statistics_are_limited_as_packets(rig: Rig) -> None:
+    """A question of 12 bytes is answered by a packet for each processor and the engine; a monitor asks ten times a second."""
+    asked = int(2 * STATS[0][1])
+    heard = 0
+    for _ in range(0, asked, 50):
+        for _ in range(50):
+            rig.client.send(msg("/stats"))
+        heard += len(rig.client.ping())
+    held_back = rig.handler.counts["replies_held_back"]
+    assert heard + held_back == asked * (len(rig.chain) + 1)
+    assert held_back > 0
+    assert STATS[0][0] >= 10 * 33
 
 
 def test_buckets() -> None:
