@@ -250,7 +250,7 @@ def test_errors_are_limited_and_counted(rig: Rig) -> None:
 
 
 def test_statistics_are_limited_as_packets(rig: Rig) -> None:
-    """A question of 12 bytes is answered by a packet for each processor and the engine; a monitor asks ten times a second."""
+    """A question of 12 bytes has a packet for each processor as answer; a monitor asks ten times a second."""
     asked = int(2 * STATS[0][1])
     heard = 0
     for _ in range(0, asked, 50):
