@@ -120,7 +120,7 @@ def silent_logger(counts: Counter[str]) -> logging.Logger:
 def is_wildcard(host: str) -> bool:
     """Whether a server bound to this host listens on all addresses."""
     try:
-        return not host or ipaddress.ip_address(host).is_unspecified
+        return not host or ipaddress.ip_address(plain_ip(host)).is_unspecified
     except ValueError:
         return False
 
@@ -150,13 +150,13 @@ def name_of(host: str) -> str | None:
     return name if name and (not colon or port.isdigit()) else None
 
 
-def known_names(bound: str, local: str) -> set[str]:
-    """What a client may call us: by the host we are bound to, the address it reached, or our names.
+def known_names(host: str, bound: str, local: str) -> set[str]:
+    """What a client may call us: the host we were told, the address it reached, our names if we are `bound` to all.
 
     Another site's page in a browser can reach us through a name of its own that points here; it must
     not read anything.
     """
-    names = {bound.lower(), plain_ip(local)} - {""}
+    names = {host.lower(), plain_ip(local)} - {""}
     try:
         loopback = ipaddress.ip_address(plain_ip(local)).is_loopback
     except ValueError:
@@ -166,5 +166,5 @@ def known_names(bound: str, local: str) -> set[str]:
     if is_wildcard(bound):
         own = socket.gethostname().lower()
         names |= {own, own.partition(".")[0], f"{own.partition('.')[0]}.local"} - {"", ".local"}
-        names = {n for n in names if not is_wildcard(n)}
+        names = {n for n in names if not is_wildcard(n) and n != "0"}
     return names

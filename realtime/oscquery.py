@@ -22,6 +22,7 @@ from ..wholefile import plain
 from .control import Control, Knob
 from .errors import CspaceError
 from .httpguard import LIFE_S, Guard, is_wildcard, known_names, name_of, plain_ip, silent_logger
+from .listening import bound, resolved
 from .osc import OscHandler
 
 if TYPE_CHECKING:
@@ -122,24 +123,27 @@ class OscQueryServer:
         self._control = handler.control
         self._osc = osc_ip, osc_port
         self.host, self.port = host, port
+        self._address = resolved(host, "OSCQuery")[1][0]
         self.counts: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(lambda *_: self._failed())  # such as: no more files may be opened
         self._started = threading.Event()
-        self._error: OSError | None = None
+        self._error: CspaceError | OSError | None = None
         self._thread = threading.Thread(target=self._run, name="cspace-oscquery", daemon=True)
 
     @property
     def url(self) -> str:
         """Where a browser on this machine finds it."""
-        host = "127.0.0.1" if is_wildcard(self.host) and ":" not in self.host else self.host
-        host = "::1" if is_wildcard(host) else host
+        here = "::1" if ":" in plain_ip(self._address) else "127.0.0.1"
+        host = here if is_wildcard(self._address) else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def start(self) -> OscQueryServer:
         """Begins to listen. CspaceError if the port is taken."""
         self._thread.start()
         self._started.wait(10.0)
+        if isinstance(self._error, CspaceError):
+            raise self._error
         if self._error is not None:
             raise CspaceError(f"OSCQuery cannot listen on {self.host}:{self.port}: {self._error.strerror}")
         return self
@@ -176,7 +180,7 @@ class OscQueryServer:
         try:
             server = self._loop.run_until_complete(self._listen(runner))
             self.port = int(server.sockets[0].getsockname()[1])
-        except OSError as e:
+        except (CspaceError, OSError) as e:
             self._error = e
         self._started.set()
         try:
@@ -190,8 +194,8 @@ class OscQueryServer:
     async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
         await runner.setup()
         assert runner.server is not None
-        host = socket.gethostbyname(self.host) if self.host == "localhost" else self.host
-        return await self._loop.create_server(Guard(runner.server, self.counts), host or None, self.port)
+        at = bound(self.host, self.port, socket.SOCK_STREAM, "OSCQuery", "another program has that port")
+        return await self._loop.create_server(Guard(runner.server, self.counts), sock=at)
 
     # ---- questions ---------------------------------------------------------------------------
 
@@ -211,7 +215,7 @@ class OscQueryServer:
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1:
             return 400, {"error": "one Host header is needed"}
-        if name_of(hosts[0]) not in known_names(self.host, local):
+        if name_of(hosts[0]) not in known_names(self.host, self._address, local):
             return 403, {"error": "unknown host name"}
         for origin in request.headers.getall("Origin", []):
             if origin.strip().lower() != f"http://{hosts[0].strip().lower()}":

@@ -9,7 +9,7 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .errors import CspaceError
+from .listening import bound
 from .oscpacket import encode
 from .ratelimit import Buckets
 
@@ -42,22 +42,15 @@ class OscServer:
 
     def __init__(self, handler: OscHandler, port: int = 9000, host: str = "127.0.0.1"):
         self.handler = handler
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket = bound(host, port, socket.SOCK_DGRAM, "OSC", "choose another with --osc-port")
         # A burst must not be lost while another thread holds the interpreter.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _RXQ_OVFL, 1)
         except OSError:  # a system that does not count: `dropped_by_system` stays 0
             _log.debug("the system does not count dropped packets")
-        try:
-            self._socket.bind((host, port))
-        except (OSError, OverflowError) as e:
-            self._socket.close()
-            reason = getattr(e, "strerror", None) or e
-            raise CspaceError(f"OSC cannot listen on {host}:{port}: {reason}; choose another with --osc-port") from None
-        self.host = host
         self.address, self.port = (str(self._socket.getsockname()[0]), int(self._socket.getsockname()[1]))
+        self.host = host or self.address
         self._errors, self._stats, self._answers = Buckets(*ERRORS), Buckets(*STATS), Buckets(*ANSWERS)
         self._buffer = bytearray(_BYTES)
         self._stop = threading.Event()

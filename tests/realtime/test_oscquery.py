@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import struct
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ import pytest
 from cspace.plugins import AdaptiveEq, CSpace, Eq, Esn, Gain, Kuramoto, Limiter
 from cspace.realtime import httpguard
 from cspace.realtime.chain import Chain
+from cspace.realtime.control import Control
+from cspace.realtime.errors import CspaceError
 from cspace.realtime.httpguard import known_names, name_of
+from cspace.realtime.osc import OscHandler, OscServer
+from cspace.realtime.oscpacket import encode
 from cspace.realtime.oscquery import OscQueryServer
 from tests.realtime.oscfuzz import _leaves
 from tests.realtime.osctools import Ear, Live, Rig, f32, i32, msg, playing, text, until
@@ -126,14 +131,14 @@ def test_host_headers(host: str, name: str | None) -> None:
 
 def test_names_we_listen_on() -> None:
     own = socket.gethostname().lower()
-    assert known_names("127.0.0.1", "127.0.0.1") == {"127.0.0.1", "localhost", "::1"}
-    assert known_names("192.168.1.5", "192.168.1.5") == {"192.168.1.5"}
-    assert known_names("studio.lan", "192.168.1.5") == {"studio.lan", "192.168.1.5"}
-    everywhere = known_names("0.0.0.0", "192.168.1.5")
+    assert known_names("127.0.0.1", "127.0.0.1", "127.0.0.1") == {"127.0.0.1", "localhost", "::1"}
+    assert known_names("192.168.1.5", "192.168.1.5", "192.168.1.5") == {"192.168.1.5"}
+    assert known_names("studio.lan", "192.168.1.5", "192.168.1.5") == {"studio.lan", "192.168.1.5"}
+    everywhere = known_names("0.0.0.0", "0.0.0.0", "192.168.1.5")
     assert {"192.168.1.5", own} <= everywhere
     assert "0.0.0.0" not in everywhere
     assert "127.0.0.1" not in everywhere  # it was reached by another address
-    assert known_names("::", "::ffff:192.168.1.5") >= {"192.168.1.5"}
+    assert known_names("::", "::", "::ffff:192.168.1.5") >= {"192.168.1.5"}
 
 
 @pytest.mark.parametrize(
@@ -296,3 +301,57 @@ def test_presets_are_saved_while_connections_pile_up(tmp_path: Path) -> None:
             s.close()
         assert live.stop() == 0
         assert live.errors.read_text() == ""
+
+
+# ---- hosts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("", ["127.0.0.1"]),
+        ("0", ["127.0.0.1"]),
+        ("0.0.0.0", ["127.0.0.1"]),
+        ("::", ["127.0.0.1", "::1"]),
+        ("::ffff:0.0.0.0", ["127.0.0.1"]),
+        ("localhost", ["127.0.0.1"]),
+        ("LocalHost", ["127.0.0.1"]),
+        ("127.1", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+    ],
+)
+def test_what_is_told_of_a_host_is_true(host: str, reached: list[str]) -> None:
+    """The URL is answered, and at each address that HTTP is reached by, HOST_INFO tells one at which OSC is heard."""
+    if ":" in host:
+        try:
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as tried:
+                tried.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+    handler = OscHandler(Control(Chain([Gain()]), lambda: None))  # type: ignore[arg-type,return-value]
+    with (
+        OscServer(handler, port=0, host=host) as osc,
+        OscQueryServer(handler, osc.port, host=host, osc_ip=osc.address) as http,
+    ):
+        with urllib.request.urlopen(http.url + "?HOST_INFO", timeout=20) as answer:
+            assert json.load(answer)["OSC_PORT"] == osc.port
+        for address in reached:
+            shown = f"[{address}]" if ":" in address else address
+            with urllib.request.urlopen(f"http://{shown}:{http.port}/?HOST_INFO", timeout=20) as answer:
+                info = json.load(answer)
+            assert info["OSC_IP"] == address
+            family = socket.AF_INET6 if ":" in info["OSC_IP"] else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as client:
+                client.settimeout(20)
+                client.sendto(encode("/ping", []), (info["OSC_IP"], info["OSC_PORT"]))
+                assert client.recv(100).startswith(b"/pong")
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "ä" * 70, "a b", "1.2.3.4.5", "[::1]"])
+def test_a_host_that_is_none_is_told(host: str) -> None:
+    handler = OscHandler(Control(Chain([Gain()]), lambda: None))  # type: ignore[arg-type,return-value]
+    with pytest.raises(CspaceError, match=r"OSC cannot listen on the host .*; give an address of this machine") as e:
+        OscServer(handler, port=0, host=host)
+    assert "--osc-port" not in str(e.value)
+    with pytest.raises(CspaceError, match="OSCQuery cannot listen on the host"):
+        OscQueryServer(handler, 9000, host=host)
