@@ -21,8 +21,8 @@ from .. import _native
 from ..regularfile import check_regular
 from ._errors import CspaceError, MissingExtraError, ParameterError, near
 from .externalgate import gate_of
-from .impulsefile import check_file, check_length, check_rate
-from .vst3thread import run_there
+from .externalimpulse import check_file, check_length, check_rate
+from .externalthread import run_there
 
 _PATH = "__cspace_path__"  # where we note the file of a VST3 plugin: pedalboard itself does not keep it
 _MAPS = Path("/proc/self/maps")

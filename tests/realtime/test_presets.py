@@ -124,7 +124,7 @@ def test_what_was_loaded_by_hand_may_be_loaded_again_while_it_is_the_same_file(t
 def test_a_chain_with_a_plugin_from_elsewhere_is_saved_and_recalled(folder: Path) -> None:
     """By the thread that loads presets, which pedalboard does not let load a VST3 file itself."""
     from cspace.plugins.external import load_vst3
-    from cspace.plugins.vst3thread import serve, serving
+    from cspace.plugins.externalthread import serve, serving
 
     plugin = load_vst3(VST3, ratio=3.0)
     ear = Ear(Chain([plugin]), presets=folder)
@@ -147,23 +147,23 @@ def test_a_chain_with_a_plugin_from_elsewhere_is_saved_and_recalled(folder: Path
 def test_what_waits_for_the_thread_that_loads_plugins_is_refused_at_its_end() -> None:
     from concurrent.futures import CancelledError
 
-    from cspace.plugins import vst3thread
+    from cspace.plugins import externalthread
 
     heard: list[str] = []
 
     def ask() -> None:
         try:
-            vst3thread.run_there(lambda: heard.append("done"))
+            externalthread.run_there(lambda: heard.append("done"))
         except CancelledError:
             heard.append("refused")
 
-    with vst3thread.serving():
+    with externalthread.serving():
         asks = threading.Thread(target=ask)
         asks.start()
-        assert until(lambda: vst3thread._waiting)
+        assert until(lambda: externalthread._waiting)
     asks.join()
     assert heard == ["refused"]
-    vst3thread.run_there(lambda: heard.append("done"))
+    externalthread.run_there(lambda: heard.append("done"))
     assert heard == ["refused", "done"]
 
 

@@ -50,7 +50,7 @@ class Watch:
 
     def run(self) -> None:
         """Until the end of the file, the time, a signal, the terminal's end, or a loss for good."""
-        from ..plugins.vst3thread import serve, serving
+        from ..plugins.externalthread import serve, serving
         from ..realtime import CspaceError, DeviceLost
         from ..realtime.stream import is_file
         from ..realtime.view import OrderParameter, summary
