@@ -49,13 +49,14 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .. import plugins
 from ..arrayfile import read_npy
 from ..plugins._base import NativePlugin
+from ..plugins._params import to_python
 from ..plugins.external import STATE_KEYS, external_from, set_externals
 from ..textfile import MOST_SETTINGS_BYTES, read_text
 from ..wholefile import write_text
@@ -63,7 +64,7 @@ from .besidefile import Beside
 from .chain import Chain
 from .errors import ChainFileError, CspaceError, FileError, near
 from .externaltext import dump_external, load_external
-from .slot import Slot
+from .slot import Moving, Slot
 from .tomltext import Places, check_sizes, check_text, dump_table, dump_value
 from .trust import Trust, leads_out, named_files
 
@@ -297,17 +298,18 @@ def _short(value: Any) -> str:
 _saving = threading.Lock()  # two saves of one file: neither may tidy away what the other has just written
 
 
-def save(chain: Chain, path: str | os.PathLike[str]) -> None:
+def save(chain: Chain, path: str | os.PathLike[str], moving: Mapping[Slot, Moving] | None = None) -> None:
     """Writes the chain as TOML, complete or not at all; long arrays go to `.npy` files beside it.
 
     The arrays get names that are new, the TOML takes its place last, and arrays of the earlier save that
     nothing names any more are removed then: whatever fails before leaves the old chain as it was. A link
-    stays, and the file it leads to is replaced. Raises ChainFileError for a plugin that cannot be written
+    stays, and the file it leads to is replaced. `moving` is written for what can move in a slot, where it was
+    noted before. Raises ChainFileError for a plugin that cannot be written
     down, and for files.
     """
     file = Path(path)
     beside = Beside(file)
-    text = dumps(chain, beside=beside, folder=file.parent)
+    text = dumps(chain, beside=beside, folder=file.parent, moving=moving)
     with _saving:
         before = beside.named_before()
         try:
@@ -319,7 +321,13 @@ def save(chain: Chain, path: str | os.PathLike[str]) -> None:
             beside.tidy(before)
 
 
-def dumps(chain: Chain, *, beside: Beside | None = None, folder: Path | None = None) -> str:
+def dumps(
+    chain: Chain,
+    *,
+    beside: Beside | None = None,
+    folder: Path | None = None,
+    moving: Mapping[Slot, Moving] | None = None,
+) -> str:
     """The chain as TOML text. Arrays of more than 64 numbers are put into `beside` and named in the text.
 
     Model packages inside `folder` are written relative to it. Only parameters that differ from their
@@ -331,24 +339,27 @@ def dumps(chain: Chain, *, beside: Beside | None = None, folder: Path | None = N
     if chain.block is not None:
         head["block"] = chain.block
     out = [f"{k} = {dump_value(v)}\n" for k, v in head.items()]
-    out += [dump_table("processor", _table(s, beside, folder)) for s in chain.slots]
+    out += [
+        dump_table("processor", _table(s, beside, folder, (moving or {}).get(s) or s.moving())) for s in chain.slots
+    ]
     text = "\n".join(["".join(out[: len(head)]), *out[len(head) :]]).lstrip("\n")
     check_text(text)
     _parsed(text, "what was to be written")  # containers in containers without end could not be read again
     return text
 
 
-def _table(slot: Slot, beside: Beside | None, folder: Path | None) -> dict[str, Any]:
+def _table(slot: Slot, beside: Beside | None, folder: Path | None, moving: Moving) -> dict[str, Any]:
     native = slot.native
     head: dict[str, Any] = {"name": slot.name}
-    if slot.bypass:
+    if moving.bypass:
         head["bypass"] = True
     if native is None:
         return dump_external(slot.plugin, slot.name, head, beside, folder)
     body: dict[str, Any] = dict(native.to_file(folder)) if isinstance(native, plugins.HostedPlugin) else {}
     for name, info in native._params.items():
-        if native._values[name] != info["default"]:
-            body[name] = native.get_param(name)
+        value = moving.values.get(name, native._values[name])
+        if value != info["default"]:
+            body[name] = to_python(info, value)
     for name, data in native._arrays.items():
         if data.size <= _INLINE:
             body[name] = data.tolist()

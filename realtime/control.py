@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -20,7 +20,7 @@ from .presets import Presets, take_over
 
 if TYPE_CHECKING:
     from .._native import Engine, EngineStats, SlotStats
-    from .slot import Slot
+    from .slot import Moving, Slot
 
 MAX_PRESETS = 1000
 Value = float | int | bool | str
@@ -226,8 +226,12 @@ class Control:
             finally:
                 self._shown = None
 
-    def save_preset(self, name: str) -> None:
-        """Writes the chain as it is under this name, over an older one.
+    def moving(self) -> dict[Slot, Moving]:
+        """What can move in each processor, as it is now."""
+        return {slot: slot.moving() for slot in self.slots}
+
+    def save_preset(self, name: str, moving: Mapping[Slot, Moving] | None = None) -> None:
+        """Writes the chain as it is under this name, over an older one; what can move as it was noted, if it was.
 
         Each processor's own switch is written, not whether all are bypassed for now.
         """
@@ -235,7 +239,7 @@ class Control:
         if not presets.path(name).exists() and len(presets.names()) >= MAX_PRESETS:
             raise ChainFileError(f"there are {MAX_PRESETS} presets already; delete some")
         with self.lock:
-            presets.save(name, self.chain)
+            presets.save(name, self.chain, moving)
 
     def _presets(self) -> Presets:
         if self.presets is None:

@@ -199,7 +199,9 @@ class OscHandler:
 
         def later() -> None:
             with self._answered(m.address, send):
-                self._run(self._plan(m, time, send, packet, whole=True))
+                # A preset is saved as the chain was when that was asked.
+                asked = plan if plan is not None and plan.fence else None
+                self._run(asked or self._plan(m, time, send, packet, whole=True))
 
         key = (plan.key if plan is not None else "") or f"{m.address} {'' if time is None else time}"
         idle = self._builder.idle
@@ -285,8 +287,11 @@ class OscHandler:
                 control.check_preset_name(name)
                 load = address == "/preset/load"
                 plan = _Plan([], slow=True, fence=True, scene=plan.scene or load, key=f"{m.address} {name}")
-                act = control.load_preset if load else control.save_preset
-                steps.append(_Step(partial(act, name)))
+                if load:
+                    steps.append(_Step(partial(control.load_preset, name)))
+                else:  # what comes before it is written is not part of it; behind a scene the processors are not known
+                    moving = None if self._builder.settling else control.moving()
+                    steps.append(_Step(partial(control.save_preset, name, moving)))
             elif pressed(m.args):
                 steps.append(_Step(partial(self._panic, packet) if address == "/panic" else partial(self._stats, send)))
         return plan._replace(steps=steps)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..outputs import protected
 from . import chainfile
 from .chain import Chain
 from .errors import ChainFileError, near
+from .slot import Moving, Slot
 from .trust import Trust, leads_out
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
@@ -72,8 +74,11 @@ class Presets:
             raise ChainFileError(f"there is no preset {name!r}{hint}")
         return chainfile.load(path, trust=self.trust)
 
-    def save(self, name: str, chain: Chain) -> Path:
-        """Writes a chain as a preset, over an older one of that name that is not write-protected."""
+    def save(self, name: str, chain: Chain, moving: Mapping[Slot, Moving] | None = None) -> Path:
+        """Writes a chain as a preset, over an older one of that name that is not write-protected.
+
+        `moving` is as in `chainfile.save`.
+        """
         path = self.path(name)
         locked = protected(path)
         if locked:
@@ -89,7 +94,7 @@ class Presets:
         for array in arrays:
             if leads_out(array, self.folder):
                 raise ChainFileError(f"{array} leads out of the preset folder; remove it")
-        chainfile.save(chain, path)
+        chainfile.save(chain, path, moving)
         return path
 
 

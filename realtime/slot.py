@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,13 @@ from ..plugins.externalstage import External
 from .errors import CspaceError, ParameterError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+class Moving(NamedTuple):
+    """What of a processor can move while it plays, at one moment: a set-up parameter builds it anew instead."""
+
+    bypass: bool
+    values: dict[str, float]  # of a native processor, as its core has them
 
 
 class Slot:
@@ -76,6 +83,12 @@ class Slot:
             )
         else:
             set_external(self.plugin, name, value)
+
+    def moving(self) -> Moving:
+        """What can move, as it is now. Of a plugin from elsewhere only the switch: it may not answer."""
+        native = self.native
+        live = [] if native is None else [n for n, p in native._params.items() if not p["setup"]]
+        return Moving(self.bypass, {} if native is None else {n: native._values[n] for n in live})
 
     def external(self, sample_rate: float, channels: int) -> External:
         """The stage that runs a plugin from elsewhere at a constant latency."""

@@ -134,6 +134,25 @@ def test_the_newer_value_holds_while_what_came_behind_a_preset_is_built(rig: Rig
     assert rig.chain["gain"].gain_db == -9.0
 
 
+def test_a_preset_holds_what_was_set_before_it_was_saved(rig: Rig, held: Held) -> None:
+    c = rig.client
+    c.send(msg("/chain/gain/gain_db", "f", f32(-3.0)))
+    c.send(msg("/chain/esn/nodes", "i", i32(12)))
+    assert held.began.wait(60)
+    c.send(msg("/preset/save", "s", text("asked")))  # waits for the ESN
+    c.send(msg("/chain/gain/gain_db", "f", f32(-40.0)))
+    c.send(msg("/chain/*/bypass", "T"))
+    assert c.ping() == []
+    assert rig.chain["gain"].gain_db == -40.0  # heard at once all the same
+    held.go.set()
+    assert until(lambda: rig.handler._builder.idle)
+    assert rig.control.presets is not None
+    saved = rig.control.presets.load("asked")
+    assert (saved["esn"].nodes, saved["gain"].gain_db) == (12, -3.0)
+    assert not any(slot.bypass for slot in saved.slots)
+    assert rig.chain["gain"].gain_db == -40.0
+
+
 def test_what_is_refused_is_not_set(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = threading.Event()
     builder = rig.handler._builder
