@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import struct
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,16 @@ from ._errors import CspaceError, ParameterError, near
 
 if TYPE_CHECKING:
     from ._base import NativePlugin
+
+
+class Timed(NamedTuple):
+    """A value that a live engine has, and sets at a sample of its clock."""
+
+    engine: _native.Engine
+    sample: int
+    name: str
+    value: float
+
 
 Self = TypeVar("Self", bound="PlayedAlone")
 
@@ -34,7 +45,7 @@ class PlayedAlone:
     info: ClassVar[_native.ProcessorInfo]
     #: Attributes of a running plugin, which neither copies nor pickles have.
     _running: ClassVar[frozenset[str]] = frozenset(
-        {"_bindings", "_calls", "_core", "_core_spec", "_core_made_of", "_made_of", "_stale"}
+        {"_bindings", "_calls", "_core", "_core_spec", "_core_made_of", "_made_of", "_stale", "_timed", "_timed_lock"}
     )
     _values: dict[str, float]
     _arrays: dict[str, NDArray[np.float32]]
@@ -47,8 +58,13 @@ class PlayedAlone:
         self._made_of = object()  # another object whenever the processor must be built anew
         self._core_made_of = self._made_of
         self._stale: dict[str, float] = {}  # parameters that the core has not got yet
+        self._timed: list[Timed] = []  # values that a live engine holds for later
+        self._timed_lock = threading.RLock()
 
     # ---- the processor -----------------------------------------------------------------------
+
+    def _settled(self) -> dict[str, float]:
+        raise NotImplementedError
 
     def _build(self) -> _native.Processor:
         raise NotImplementedError
@@ -56,6 +72,7 @@ class PlayedAlone:
     def _prepared(self, sample_rate: Any, channels: int) -> _native.Processor:
         """The processor with all settings. Call it with `_calls.lock` held if others may call too."""
         spec = (check_rate(sample_rate), channels)
+        self._settled()
         made_of = self._made_of
         if self._core is None or self._core_spec != spec or self._core_made_of is not made_of:
             self._stale.clear()
@@ -201,7 +218,7 @@ class PlayedAlone:
     def __getstate__(self) -> dict[str, Any]:
         """Settings and attributes of the user's own. The sound under way stays here: see `save_state`."""
         kept = {n: v for n, v in self.__dict__.items() if n not in self._running}
-        return kept | {"_values": dict(self._values), "_arrays": dict(self._arrays)}
+        return kept | {"_values": dict(self._settled()), "_arrays": dict(self._arrays)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -233,4 +250,4 @@ class PlayedAlone:
 
 def settings_of(plugin: NativePlugin) -> tuple[dict[str, float], dict[str, NDArray[np.float32]]]:
     """Parameters and arrays of a plugin as they are now; arrays are never changed in place."""
-    return dict(plugin._values), dict(plugin._arrays)
+    return dict(plugin._settled()), dict(plugin._arrays)

@@ -8,13 +8,14 @@ once, in Rust. Thread: control, for everything here.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from ._alone import PlayedAlone
+from ._alone import PlayedAlone, Timed
 from ._errors import ParameterError, near
 from ._params import ArrayProperty, ParamProperty, Value, to_array, to_native, to_python
 
@@ -115,6 +116,7 @@ class NativePlugin(PlayedAlone):
 
         In a live chain, set-up parameters given together cost one rebuild, not one each.
         """
+        now = self._settled()
         values: dict[str, float] = {}
         arrays: dict[str, NDArray[np.float32] | None] = {}
         for name, value in settings.items():
@@ -125,9 +127,9 @@ class NativePlugin(PlayedAlone):
         unset = [n for n, data in arrays.items() if data is None and n in self._arrays]
         there = {n: data for n, data in arrays.items() if data is not None}
         rebuild = bool(unset)  # an array cannot be unset in a running processor
-        rebuild |= any(self._params[n]["setup"] and v != self._values[n] for n, v in values.items())
+        rebuild |= any(self._params[n]["setup"] and v != now[n] for n, v in values.items())
         rebuild |= any(not self._array_infos[n]["live"] for n in there)
-        values_before = {n: self._values[n] for n in values}
+        values_before = {n: now[n] for n in values}
         arrays_before = {n: self._arrays[n] for n in arrays if n in self._arrays}
         self._values.update(values)
         self._arrays.update(there)
@@ -173,7 +175,8 @@ class NativePlugin(PlayedAlone):
         """Takes over all settings of another plugin of the same kind; only what differs is sent on."""
         if other.native_name != self.native_name:
             raise ParameterError(f"a {self.native_name} cannot take the settings of a {other.native_name}")
-        params = {n: other.get_param(n) for n, v in self._values.items() if v != other._values[n]}
+        wanted = other._settled()
+        params = {n: to_python(self._param(n), wanted[n]) for n, v in self._settled().items() if v != wanted[n]}
         mine, theirs = self._arrays, other._arrays
         arrays: dict[str, Any] = {n: a for n, a in theirs.items() if n not in mine or not np.array_equal(a, mine[n])}
         self.update(**params, **arrays, **dict.fromkeys(mine.keys() - theirs.keys()))
@@ -188,7 +191,7 @@ class NativePlugin(PlayedAlone):
                     taken.append((engine, slot))
 
     def set_param(self, name: str, value: Any, *, time: int | None = None) -> None:
-        """Sets one parameter; `time` is the sample of a live engine's clock at which it moves.
+        """Sets one parameter; `time` is the sample of a live engine's clock at which it moves, and not before.
 
         Raises ParameterError (a ValueError) naming the parameter, the value and the range.
         """
@@ -199,16 +202,62 @@ class NativePlugin(PlayedAlone):
             self.update(**{name: value})
             return
         x = to_native(self.native_name, info, value)
+        with self._timed_lock:
+            self._settled()  # what was due before this came before it
+            waits = False
+            for engine, slot in self._bindings:
+                with contextlib.suppress(KeyError):  # its slot leaves that engine at this moment
+                    # An offline engine has another clock: what it plays next has the value.
+                    at = time if engine.live else None
+                    engine.set(slot, name, x, at)
+                    if at is not None and at > engine.sample_time:
+                        self._timed.append(Timed(engine, at, name, x))
+                        waits = True
+            if not waits:
+                self._note(name, x)
+
+    def _note(self, name: str, x: float) -> None:
         self._values[name] = x
         self._stale[name] = x  # the core has it from its next call on
-        for engine, slot in self._bindings:
-            with contextlib.suppress(KeyError):  # its slot leaves that engine at this moment
-                # An offline engine has another clock: what it plays next has the value.
-                engine.set(slot, name, x, time if engine.live else None)
+
+    def _settled(self) -> dict[str, float]:
+        """The parameters as they sound now: with the timed values that engines have reached."""
+        if self._timed:
+            with self._timed_lock:
+                engines = {id(t.engine): t.engine for t in self._timed}
+                now = {key: engine.sample_time for key, engine in engines.items()}
+                self._settle([t for t in self._timed if t.sample < now[id(t.engine)]])
+        return self._values
+
+    def _settle(self, due: list[Timed]) -> None:
+        """Makes timed values the values, in the order of the engine: by sample, those of one sample as they came."""
+        for t in sorted(due, key=lambda t: t.sample):
+            if t.name in self._values:  # another model may have other parameters
+                self._note(t.name, t.value)
+        settled = {id(t) for t in due}
+        self._timed = [t for t in self._timed if id(t) not in settled]
+
+    def _take_timed(self, engine: _native.Engine) -> list[Timed]:
+        """Gives away what an engine holds for later: a panic cancels it, or another plugin takes this one's place."""
+        with self._timed_lock:
+            self._settled()
+            taken = [t for t in self._timed if t.engine is engine]
+            self._timed = [t for t in self._timed if t.engine is not engine]
+        return taken
+
+    def _forget_timed(self, engine: _native.Engine) -> None:
+        """After a panic of this engine, which cancelled what it held for later."""
+        with self._timed_lock:
+            names = {t.name for t in self._take_timed(engine)}
+            for slot in [slot for e, slot in self._bindings if e is engine]:
+                for name in names & self._values.keys():
+                    with contextlib.suppress(ValueError, RuntimeError, KeyError):
+                        # One that was due in the block under way was set before the panic was heard of.
+                        engine.set(slot, name, self._values[name])
 
     def get_param(self, name: str) -> Value:
         """The value of a parameter, as it was set."""
-        return to_python(self._param(name), self._values[name])
+        return to_python(self._param(name), self._settled()[name])
 
     def set_array(self, name: str, data: Any) -> None:
         """Sets an array, copied as float32; None unsets it. Raises ParameterError."""
@@ -276,7 +325,7 @@ class NativePlugin(PlayedAlone):
     def _build(self) -> _native.Processor:
         """A new native processor with these settings, not prepared."""
         core = _native.Processor(self.native_name)
-        for name, x in self._values.items():
+        for name, x in self._settled().items():
             core.set(name, x)
         for name, data in self._arrays.items():
             core.set_array(name, data)
@@ -286,8 +335,19 @@ class NativePlugin(PlayedAlone):
         """From now on changes go to this slot of the engine too."""
         self._bindings.append((engine, slot))
 
+    def _expect(self, timed: Sequence[Timed]) -> None:
+        """Engines hold these for the place that it has taken."""
+        with self._timed_lock:
+            self._timed = [*self._timed, *timed]
+
     def _unbind(self, engine: _native.Engine) -> None:
-        self._bindings = [b for b in self._bindings if b[0] is not engine]
+        """Changes no longer go to this engine. What it held for later is set now.
+
+        A lost device's engine stands still, and the next one starts from the values.
+        """
+        with self._timed_lock:
+            self._settle([t for t in self._timed if t.engine is engine])
+            self._bindings = [b for b in self._bindings if b[0] is not engine]
 
     # ---- identity ----------------------------------------------------------------------------
 
@@ -299,7 +359,7 @@ class NativePlugin(PlayedAlone):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, NativePlugin):
             return NotImplemented
-        same = self.native_name == other.native_name and self._values == other._values
+        same = self.native_name == other.native_name and self._settled() == other._settled()
         return (
             same
             and self._arrays.keys() == other._arrays.keys()
@@ -310,8 +370,9 @@ class NativePlugin(PlayedAlone):
 
     def __repr__(self) -> str:
         changed = []
+        now = self._settled()
         for n, p in self._params.items():
-            if self._values[n] != p["default"]:
+            if now[n] != p["default"]:
                 v = self.get_param(n)
                 changed.append(f"{n}={v:.7g}" if isinstance(v, float) else f"{n}={v!r}")
         changed += [f"{n}=<{'×'.join(map(str, a.shape))}>" for n, a in self._arrays.items()]

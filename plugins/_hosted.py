@@ -87,7 +87,7 @@ class HostedPlugin(NativePlugin):
 
     @package.setter
     def package(self, path: str | os.PathLike[str]) -> None:
-        self._swap(path, dict(self._values))
+        self._swap(path, dict(self._settled()))
 
     @property
     def manifest(self) -> Manifest:
@@ -115,14 +115,14 @@ class HostedPlugin(NativePlugin):
         """Takes over all settings of another plugin of the same kind, its model too."""
         if isinstance(other, HostedPlugin) and other.native_name == self.native_name:
             if other._manifest.files != self._manifest.files:
-                self._swap(other._package, dict(other._values))
+                self._swap(other._package, dict(other._settled()))
                 return
             self._package = other._package
         super().take(other)
 
     def _build(self) -> _native.Processor:
         core = _native.Processor.of_model(self._model)
-        for name, x in self._values.items():
+        for name, x in self._settled().items():
             core.set(name, x)
         return core
 

@@ -56,7 +56,7 @@ class Codec(HostedPlugin, hosted="codec", doc=_DOC):
     def model(self, model: str) -> None:
         folder, kbps = _find(str(model))
         own = {} if kbps is None else {"quality": kbps}
-        kept = {n: x for n, x in self._values.items() if n != "quality"}  # a rate belongs to its model
+        kept = {n: x for n, x in self._settled().items() if n != "quality"}  # a rate belongs to its model
         self._swap(folder, kept | own)
 
     @classmethod

@@ -50,5 +50,5 @@ class Eq(NativePlugin, native="eq"):
         freqs_hz : any shape, in Hz; returns float64 of the same shape.
         """
         freqs = np.asarray(freqs_hz, dtype=np.float64)
-        flat = _native.eq_response_db(dict(self._values), freqs.ravel(), check_rate(sample_rate))
+        flat = _native.eq_response_db(dict(self._settled()), freqs.ravel(), check_rate(sample_rate))
         return np.asarray(flat).reshape(freqs.shape)

@@ -357,7 +357,7 @@ def _table(slot: Slot, beside: Beside | None, folder: Path | None, moving: Movin
         return dump_external(slot.plugin, slot.name, head, beside, folder)
     body: dict[str, Any] = dict(native.to_file(folder)) if isinstance(native, plugins.HostedPlugin) else {}
     for name, info in native._params.items():
-        value = moving.values.get(name, native._values[name])
+        value = moving.values.get(name, native._settled()[name])
         if value != info["default"]:
             body[name] = to_python(info, value)
     for name, data in native._arrays.items():

@@ -189,6 +189,7 @@ class Control:
         engine.panic()
         link = self.chain.link(engine)
         if link is not None:
+            link.forget_timed()
             link.reset_stages()
 
     def stats(self) -> EngineStats:

@@ -97,6 +97,12 @@ class Link:
             with contextlib.suppress(Exception):  # one that fails is told of when it plays; the others come after it
                 run.stage.reset()
 
+    def forget_timed(self) -> None:
+        """Native plugins forget what the engine held for later, after a panic that cancelled it there."""
+        for slot in list(self._ids):
+            if slot.native is not None:
+                slot.native._forget_timed(self.engine)
+
     @property
     def has_workers(self) -> bool:
         """Whether plugins from elsewhere play here on threads of their own."""
@@ -214,11 +220,13 @@ class Link:
         core = b._build()
         self._call(new, lambda: self.engine.replace(engine_id, core))
         with self._switch:
+            timed = a._take_timed(self.engine) if self._bind else []  # the engine holds it for the place
             self._forget(old)
             self._ids[new] = engine_id
             self._order[self._order.index(old)] = new
             if self._bind:
                 b._bind(self.engine, engine_id)
+                b._expect(timed)
             if old.bypass != new.bypass:
                 self.bypass(new, new.bypass)
 

@@ -87,8 +87,9 @@ class Slot:
     def moving(self) -> Moving:
         """What can move, as it is now. Of a plugin from elsewhere only the switch: it may not answer."""
         native = self.native
+        now = {} if native is None else native._settled()
         live = [] if native is None else [n for n, p in native._params.items() if not p["setup"]]
-        return Moving(self.bypass, {} if native is None else {n: native._values[n] for n in live})
+        return Moving(self.bypass, {n: now[n] for n in live})
 
     def external(self, sample_rate: float, channels: int) -> External:
         """The stage that runs a plugin from elsewhere at a constant latency."""
